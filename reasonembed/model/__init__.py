@@ -1,0 +1,1 @@
+"""A directory of weights as an embedder: opening and saving checkpoints, token ids, pooling, engines."""

@@ -1,0 +1,1 @@
+"""Ranked hits -> numbers: metrics, runner, significance tests, tables, published figures."""

@@ -1,0 +1,245 @@
+"""A task in, a run out: the dense retriever (embedder and exact search) and BM25, behind one small interface.
+
+Documents are searched with the excluded ones taken out before the cut at the plan's depth.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from reasonembed.evaluation.plan import Plan, Wanted, make_plan
+from reasonembed.types import Hit, RetrievalTask, Run
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from reasonembed.encode.embedder import Embedder
+
+    Vectors = npt.NDArray[np.float32]
+
+Kind = Literal["query", "document"]
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """What a retriever gives.
+
+    Attributes:
+        run: Hits of every query of the task.
+        facts: What was measured on the way: seconds, texts per second, texts cut; goes into the score file.
+    """
+
+    run: Run
+    facts: dict[str, Any]
+
+
+class Retriever(Protocol):
+    """Something that can be evaluated."""
+
+    def plan(self, task: RetrievalTask, wanted: Wanted) -> Plan:
+        """What it will do for a task."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What it is: model, revision, engine, dtype, ...; two of the same description give the same run."""
+        ...
+
+    def retrieve(self, task: RetrievalTask, plan: Plan, *, progress: bool = False) -> Retrieved:
+        """Search the task's documents for the task's queries."""
+        ...
+
+
+class DenseRetriever:
+    """An embedder with exact search.
+
+    Args:
+        embedder: The model.
+        cache: Keep vectors by content, so that a second run embeds nothing.
+        cache_dir: Where; None is `encode.cache.default_cache_dir()`.
+    """
+
+    def __init__(self, embedder: Embedder, *, cache: bool = True, cache_dir: Path | str | None = None) -> None:
+        self.embedder = embedder
+        self.cache = cache
+        self.cache_dir = cache_dir
+
+    def plan(self, task: RetrievalTask, wanted: Wanted) -> Plan:
+        """See `make_plan`."""
+        return make_plan(task, self.embedder, wanted)
+
+    def describe(self) -> dict[str, Any]:
+        """The embedder's own description, with the fingerprint of its weights."""
+        fingerprint = self.embedder.fingerprint
+        return {"retriever": "dense, exact search", **self.embedder.describe(), "fingerprint": fingerprint}
+
+    def retrieve(self, task: RetrievalTask, plan: Plan, *, progress: bool = False) -> Retrieved:
+        """Embed documents and queries, then search.
+
+        Args:
+            task: The task.
+            plan: Instruction, lengths and depth.
+            progress: Show progress bars.
+
+        Raises:
+            ModelError: A length beyond what the model takes.
+        """
+        from reasonembed.search.exact import ExactSearcher
+
+        documents, document_facts = self._encode(
+            [document.content for document in task.documents],
+            "document", None, plan.document_max_length, progress,
+        )  # fmt: skip
+        queries, query_facts = self._encode(
+            [query.text for query in task.queries], "query", plan.instruction, plan.query_max_length, progress
+        )
+        started = time.perf_counter()
+        searcher = ExactSearcher()
+        searcher.add([document.id for document in task.documents], documents)
+        hits = searcher.search(queries, plan.depth, exclude=exclusions(task))
+        facts = {
+            "documents": document_facts,
+            "queries": query_facts,
+            "search_seconds": round(time.perf_counter() - started, 3),
+        }
+        return Retrieved(_run(self.embedder.name, task, hits), facts)
+
+    def _encode(
+        self, texts: list[str], kind: Kind, instruction: str | None, max_length: int | None, progress: bool
+    ) -> tuple[Vectors, dict[str, Any]]:
+        """Vectors (n_texts, dim) float32, and how many texts, cut ones, seconds."""
+        from reasonembed.encode.cache import cached_encode
+
+        counting = _Counting(self.embedder)
+        cut = self.embedder.n_truncated
+        started = time.perf_counter()
+        if self.cache:
+            vectors = cached_encode(
+                counting,  # type: ignore[arg-type]
+                texts, kind=kind, instruction=instruction, cache_dir=self.cache_dir,
+                progress=progress, max_length=max_length,
+            )  # fmt: skip
+        elif kind == "query":
+            vectors = counting.encode_queries(texts, instruction=instruction, max_length=max_length, progress=progress)
+        else:
+            vectors = counting.encode_corpus(texts, max_length=max_length, progress=progress)
+        seconds = time.perf_counter() - started
+        facts = {
+            "texts": len(texts),
+            "cut": self.embedder.n_truncated - cut,
+            "encoded": counting.texts,
+            "seconds": round(seconds, 3),
+            "texts_per_second": round(counting.texts / seconds, 1) if counting.texts else None,
+        }
+        return vectors, facts
+
+
+class BM25Retriever:
+    """BM25 over the documents' text; see `search.bm25` for the variants.
+
+    Args:
+        variant: `lucene` or `bright`.
+
+    Raises:
+        DataError: An unknown variant.
+    """
+
+    def __init__(self, variant: Literal["lucene", "bright"] = "lucene") -> None:
+        from reasonembed.search.bm25 import BM25Searcher
+
+        self.variant: Literal["lucene", "bright"] = variant
+        self._description = BM25Searcher(variant).describe()
+
+    def plan(self, task: RetrievalTask, wanted: Wanted) -> Plan:
+        """See `make_plan`; BM25 has no instruction and no lengths."""
+        return make_plan(task, None, wanted)
+
+    def describe(self) -> dict[str, Any]:
+        """Variant, constants, tokeniser."""
+        return {
+            "retriever": "bm25",
+            "revision": None,
+            "engine": "bm25s",
+            "dtype": "float32",
+            **self._description,
+        }
+
+    def retrieve(self, task: RetrievalTask, plan: Plan, *, progress: bool = False) -> Retrieved:
+        """Index the documents, then search.
+
+        Args:
+            task: The task.
+            plan: The depth.
+            progress: Not used; BM25 is quick.
+        """
+        from reasonembed.search.bm25 import BM25Searcher
+
+        started = time.perf_counter()
+        searcher = BM25Searcher(self.variant)
+        searcher.add([document.id for document in task.documents], [document.content for document in task.documents])
+        indexed = time.perf_counter()
+        hits = searcher.search([query.text for query in task.queries], plan.depth, exclude=exclusions(task))
+        ended = time.perf_counter()
+        facts = {
+            "documents": {"texts": len(task.documents), "cut": 0, "seconds": round(indexed - started, 3)},
+            "queries": {"texts": len(task.queries), "cut": 0},
+            "search_seconds": round(ended - indexed, 3),
+        }
+        return Retrieved(_run(f"bm25-{self.variant}", task, hits), facts)
+
+
+class _Counting:
+    """An embedder that counts the texts it really embeds (the others came from the cache)."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self.texts = 0
+
+    @property
+    def n_truncated(self) -> int:
+        return self._embedder.n_truncated
+
+    @n_truncated.setter
+    def n_truncated(self, value: int) -> None:
+        self._embedder.n_truncated = value
+
+    @property
+    def fingerprint(self) -> str:
+        return self._embedder.fingerprint
+
+    @property
+    def dim(self) -> int:
+        return self._embedder.dim
+
+    def encode_queries(
+        self,
+        queries: Sequence[str],
+        *,
+        instruction: str | None = None,
+        max_length: int | None = None,
+        progress: bool = False,
+    ) -> Vectors:
+        self.texts += len(queries)
+        return self._embedder.encode_queries(queries, instruction=instruction, max_length=max_length, progress=progress)
+
+    def encode_corpus(
+        self, documents: Sequence[str], *, max_length: int | None = None, progress: bool = False
+    ) -> Vectors:
+        self.texts += len(documents)
+        return self._embedder.encode_corpus(documents, max_length=max_length, progress=progress)
+
+
+def exclusions(task: RetrievalTask) -> list[frozenset[str]] | None:
+    """Excluded ids of each query, in the order of the queries; None where the task excludes nothing."""
+    if not task.excluded:
+        return None
+    return [task.excluded.get(query.id, frozenset()) for query in task.queries]
+
+
+def _run(name: str, task: RetrievalTask, hits: list[list[Hit]]) -> Run:
+    found = {query.id: tuple(ranked) for query, ranked in zip(task.queries, hits, strict=True)}
+    return Run(name, found)

@@ -14,7 +14,7 @@ PINS := pyproject.toml constraints.txt
 SOURCES := $(shell find reasonembed -type f -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check bench clean
+.PHONY: help demo install test check bench docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -37,6 +37,9 @@ bench: $(VENV)/.installed  ## run every script in benchmarks/
 	  [ -e "$$script" ] || { echo "benchmarks/ holds no script"; exit 1; }; \
 	  echo "== $$script"; $(VENV)/bin/python "$$script" $(ARGS) || exit 1; \
 	done
+
+docs: $(VENV)/.installed  ## write docs/cli.md, the reference of the command line, from its --help
+	@$(VENV)/bin/typer reasonembed.cli utils docs --name reasonembed --title "Command line" --output docs/cli.md
 
 clean:  ## remove the virtual environments and what tools left
 	@rm -rf $(VENV) $(VENV_DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

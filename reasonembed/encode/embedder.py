@@ -7,9 +7,10 @@ truncate_dim, L2 norm) is here, once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +29,13 @@ from reasonembed.protocols import instruction_for
 logger = logging.getLogger(__name__)
 
 Vectors = npt.NDArray[np.float32]
+_Result = TypeVar("_Result")
 
 CHUNK = 4096
 """Texts tokenised at a time: bounds memory, and texts of one length find each other within it."""
 
-STEP = 64
-"""Texts of like length that go to the engine at a time: what a progress bar advances by."""
+STEP_TOKENS = 16_384
+"""Tokens that go to the engine at a time, in texts of like length: what a progress bar advances by."""
 
 
 class Embedder:
@@ -287,10 +289,13 @@ class Embedder:
         skip = 0 if self.checkpoint.include_prompt else len(self.tokenizer.prefix) + self.tokenizer.count(before)
         vectors = np.empty((len(texts), self.dim), np.float32)
         n_cut = 0
+
+        def tokenised(start: int) -> tuple[list[npt.NDArray[np.int64]], int]:
+            part = [before + text + after for text in texts[start : start + CHUNK]]
+            return self.tokenizer.encode(part, max_length=max_length)
+
         with progress_bar(what, len(texts), show=progress) as advance:
-            for start in range(0, len(texts), CHUNK):
-                part = [before + text + after for text in texts[start : start + CHUNK]]
-                ids, cut = self.tokenizer.encode(part, max_length=max_length)
+            for start, (ids, cut) in _ahead(tokenised, range(0, len(texts), CHUNK)):
                 n_cut += cut
                 for rows in _steps(ids):
                     skips = [skip] * len(rows) if skip and before else None
@@ -321,11 +326,31 @@ class Embedder:
         return vectors
 
 
+def _ahead(work: Callable[[int], _Result], items: Iterable[int]) -> Iterator[tuple[int, _Result]]:
+    """(item, work(item)) in order; the next item is worked on in another thread while the caller is busy with this one."""
+    with ThreadPoolExecutor(1, thread_name_prefix="tokenise") as pool:
+        waiting: tuple[int, Future[_Result]] | None = None
+        for item in items:
+            started = (item, pool.submit(work, item))
+            if waiting is not None:
+                yield waiting[0], waiting[1].result()
+            waiting = started
+        if waiting is not None:
+            yield waiting[0], waiting[1].result()
+
+
 def _steps(ids: list[npt.NDArray[np.int64]]) -> Iterator[list[int]]:
-    """Rows of texts, longest first, `STEP` at a time."""
-    order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
-    for start in range(0, len(order), STEP):
-        yield order[start : start + STEP]
+    """Rows of texts, longest first, about `STEP_TOKENS` tokens at a time."""
+    step: list[int] = []
+    tokens = 0
+    for row in sorted(range(len(ids)), key=lambda row: -len(ids[row])):
+        step.append(row)
+        tokens += len(ids[row])
+        if tokens >= STEP_TOKENS:
+            yield step
+            step, tokens = [], 0
+    if step:
+        yield step
 
 
 def _check(texts: Sequence[str]) -> None:

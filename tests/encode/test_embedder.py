@@ -217,3 +217,15 @@ def test_a_text_that_is_no_text_is_refused(tiny_qwen3):
 def test_a_lone_surrogate_is_refused(tiny_qwen3):
     with pytest.raises(DataError, match="text 0 holds a lone surrogate"):
         Embedder(tiny_qwen3).encode(["\ud800"])
+
+
+def test_more_texts_than_are_tokenised_at_a_time(tiny_qwen3, monkeypatch):
+    from reasonembed.encode import embedder as module
+
+    embedder, texts = Embedder(tiny_qwen3), [f"theorem {number}" * (1 + number % 3) for number in range(50)]
+    expected = embedder.encode(texts)
+    monkeypatch.setattr(module, "CHUNK", 7)
+    monkeypatch.setattr(module, "STEP_TOKENS", 20)
+    assert np.allclose(embedder.encode(texts), expected, atol=1e-5)
+    with pytest.raises(ModelError, match="leaves no room"):  # an error in the other thread reaches the caller
+        embedder.encode(texts, max_length=1)

@@ -1,4 +1,4 @@
-"""The one order of hits, in which all searchers end: score descending, then id ascending; cut at k."""
+"""The order of hits and the checks that searchers share: score descending, then id ascending; cut at k."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from reasonembed.errors import DataError, MismatchError
 from reasonembed.search import exact
 from reasonembed.search.exact import ExactSearcher
+from reasonembed.search.scorers import numpy as numpy_scorer
 
 
 def unit(rng, n, dim):
@@ -42,9 +43,9 @@ def test_equals_a_full_sort_with_ties_at_the_cut(seed, n, distinct, k, block, pa
     queries = unit(rng, 3, 5)
     exclude = [{i for i in ids if rng.random() < 0.3} | {"not in the index"} for _ in range(3)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exact, "DOCUMENT_BLOCK", block)
+        patch.setattr(numpy_scorer, "TILE", block)
         patch.setattr(exact, "QUERY_BLOCK", 2)
-        searcher = ExactSearcher()
+        searcher = ExactSearcher(backend="numpy")
         for part in np.array_split(np.arange(n), parts):
             searcher.add([ids[i] for i in part], vectors[part])
         found = searcher.search(queries, k, exclude)

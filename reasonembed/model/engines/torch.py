@@ -270,9 +270,9 @@ def without_bars() -> Iterator[None]:
 def _best_dtype(device: str) -> str:
     if device.startswith("cuda"):
         return "bfloat16"
-    from reasonembed.model.hardware import has_amx_bf16
+    from reasonembed.model.hardware import has_bf16
 
-    return "bfloat16" if device.startswith("cpu") and has_amx_bf16() else "float32"
+    return "bfloat16" if device.startswith("cpu") and has_bf16() else "float32"
 
 
 def _load(checkpoint: Checkpoint, dtype: Any) -> Any:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 import sys
+import threading
 import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from reasonembed import data
 from reasonembed.errors import ModelError
@@ -18,6 +22,7 @@ from reasonembed.model import mini
 from reasonembed.model.checkpoint import open_checkpoint
 from reasonembed.model.engines import open_engine
 from reasonembed.model.engines.openvino import TOKEN_BUDGET, OpenVINOEngine, import_openvino, pad
+from reasonembed.model.hardware import has_bf16
 from reasonembed.model.tokens import open_tokenizer
 
 
@@ -34,6 +39,12 @@ def checkpoint():
 @pytest.fixture(scope="module")
 def engine(checkpoint):
     return OpenVINOEngine(checkpoint, dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def reference(engine, token_ids):
+    """(60, 384) float32, all in one call."""
+    return engine.embed(token_ids)
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +75,61 @@ def test_batches_give_what_each_text_gives_alone(engine, checkpoint, token_ids):
     np.testing.assert_allclose(vectors, expected, atol=2e-4)
 
 
-def test_company_and_order_change_nothing(engine, token_ids):
-    reference = engine.embed(token_ids)
-    shuffled = np.random.default_rng(0).permutation(len(token_ids))
-    vectors = np.empty_like(reference)
-    vectors[shuffled] = engine.embed([token_ids[i] for i in shuffled])
-    assert cosines(vectors, reference).min() >= 0.99999
-    assert cosines(np.concatenate([engine.embed([ids]) for ids in token_ids[::7]]), reference[::7]).min() >= 0.99999
+@pytest.fixture(scope="module")
+def bf16(checkpoint):
+    return OpenVINOEngine(checkpoint, dtype="bfloat16") if has_bf16() else None
+
+
+@settings(max_examples=8, deadline=None)
+@given(order=st.permutations(range(60)), cuts=st.lists(st.integers(0, 16), max_size=3))
+def test_company_and_order_change_nothing(engine, bf16, reference, token_ids, order, cuts):
+    """Any order, cut into any calls; the first 16 of it, so that long and short texts meet in all ways."""
+    chosen, edges = order[:16], sorted({0, 16, *cuts})
+    for running, least in ((engine, 0.99999), (bf16, 0.999)):
+        if running is None:
+            continue
+        calls = [chosen[start:end] for start, end in itertools.pairwise(edges)]
+        vectors = np.concatenate([running.embed([token_ids[i] for i in call]) for call in calls])
+        assert cosines(vectors, reference[chosen]).min() >= least
+
+
+def test_each_alone_is_what_it_is_in_company(engine, reference, token_ids):
+    alone = np.concatenate([engine.embed([ids]) for ids in token_ids[::7]])
+    assert cosines(alone, reference[::7]).min() >= 0.99999
+
+
+def test_several_threads_share_an_engine(engine, reference, token_ids):
+    """More callers than requests, each with several batches: everyone gets its own vectors, nobody waits for ever."""
+    found = {}
+
+    def run(number):
+        order = np.random.default_rng(number).permutation(60)[:30]
+        found[number] = cosines(engine.embed([token_ids[i] for i in order]), reference[order]).min()
+
+    threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(found) == 5
+    assert min(found.values()) >= 0.99999
+
+
+def test_an_error_on_the_way_leaves_a_working_engine(checkpoint, reference, token_ids):
+    """A graph with fewer positions than its config says: the longest text fails while others are in flight."""
+    engine = OpenVINOEngine(replace(checkpoint, max_positions=None), dtype="float32")
+    bad = [*token_ids[:20], np.full(600, 1037), *token_ids[20:40]]
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            engine.embed(bad)
+    assert cosines(engine.embed(token_ids[:30]), reference[:30]).min() >= 0.99999
+
+
+def test_the_number_of_threads_changes_no_bit(reference, checkpoint, token_ids, monkeypatch):
+    """What makes shards of several processes, each with its share of the cores, the bytes of one process."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    one = OpenVINOEngine(checkpoint, dtype="float32")
+    np.testing.assert_array_equal(one.embed(token_ids), reference)
 
 
 def test_several_pooling_modes_and_a_prompt_left_out(engine, checkpoint, token_ids):
@@ -154,7 +213,9 @@ def test_same_vectors_as_the_torch_engine_on_the_same_weights(tiny, tmp_path):
 
 def test_bfloat16_stays_close_to_float32(engine, checkpoint, token_ids):
     capabilities = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    assert OpenVINOEngine(checkpoint).dtype == ("bfloat16" if has_bf16() else "float32")
     if "BF16" not in capabilities:
+        assert not has_bf16()
         with pytest.raises(ModelError, match="would compute in f32 instead"):
             OpenVINOEngine(checkpoint, dtype="bfloat16")
         return

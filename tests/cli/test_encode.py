@@ -40,6 +40,15 @@ def test_two_ranks_and_a_second_run(docs, tmp_path):
     assert np.abs((vectors * expected).sum(axis=1) - 1).max() < 1e-5
 
 
+def test_a_process_a_device(docs, tmp_path):
+    report = invoke(docs, "-o", tmp_path / "out", "--shard-size", 3, "--device", "cpu, cpu")
+    assert (report["encoded"], report["shards"], report["dim"]) == (7, 3, 384)
+    assert report["model"]["model"] == Embedder().name
+    invoke(docs, "-o", tmp_path / "alone", "--shard-size", 3, "--device", "cpu")
+    for path in (tmp_path / "alone").iterdir():
+        assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
+
+
 def test_other_settings_in_the_same_folder_are_refused(docs, tmp_path):
     invoke(docs, "-o", tmp_path / "out")
     result = runner.invoke(app, ["encode", str(docs), "-o", str(tmp_path / "out"), "--max-length", "16"])

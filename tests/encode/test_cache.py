@@ -17,7 +17,7 @@ TEXTS = ["a theorem", "", "the proof of a lemma", "word " * 400, "λ"]
 
 @pytest.fixture(scope="module")
 def embedder():
-    return Embedder()
+    return Embedder(dtype="float32")
 
 
 class Stopped(Exception):

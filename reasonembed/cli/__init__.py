@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from reasonembed.cli import compare, demo, doctor, encode, evaluate, index, search
+from reasonembed.cli import bench, compare, demo, doctor, encode, evaluate, index, search
 from reasonembed.errors import ReasonEmbedError
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ app.command("search")(search.search)
 app.add_typer(evaluate.app, name="eval")
 app.command("compare")(compare.compare)
 app.command("doctor")(doctor.doctor)
+app.command("bench")(bench.bench)
 
 
 def main() -> None:
@@ -51,6 +52,3 @@ def main() -> None:
     except ReasonEmbedError as error:
         typer.secho(f"error: {error}", err=True, fg="red")
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.secho("stopped", err=True, fg="yellow")
-        sys.exit(130)

@@ -22,7 +22,7 @@ def cpu_flags() -> frozenset[str]:
 def has_bf16() -> bool:
     """Whether the CPU multiplies bfloat16: matrix units (AMX) or dot products of vectors (AVX512-BF16).
 
-    Both gain: on a Zen 5 without AMX, MiniLM takes 0.45 (torch) and 0.62 (OpenVINO) of float32's processor time at a
+    Both gain: on a Zen 5 without AMX, MiniLM takes 0.42 (torch) and 0.61 (OpenVINO) of float32's processor time at a
     cosine of at least 0.9999 to it (docs/performance.md). Without either, bfloat16 is several times slower than float32.
     """
     return not cpu_flags().isdisjoint({"amx_bf16", "avx512_bf16"})

@@ -100,17 +100,26 @@ def pack(
     >>> [(row.texts, row.token_ids.tolist(), row.positions.tolist(), row.boundaries.tolist()) for row in rows]
     [([1, 0], [1, 2, 3, 7, 8, 0, 0, 0], [0, 1, 2, 0, 1, 0, 1, 2], [0, 3, 5, 8])]
     """
-    order = sorted(range(len(token_ids)), key=lambda index: -len(token_ids[index]))
+    for texts in groups([len(ids) for ids in token_ids], budget):
+        yield _row(token_ids, texts, multiple, filler, first_position)
+
+
+def groups(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Which texts share a row: longest first, at most `budget` tokens together, a longer single text alone.
+
+    >>> list(groups([3, 9, 4, 2], budget=10))
+    [[1], [2, 0, 3]]
+    """
     texts: list[int] = []
     tokens = 0
-    for index in order:
-        if texts and tokens + len(token_ids[index]) > budget:
-            yield _row(token_ids, texts, multiple, filler, first_position)
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        if texts and tokens + lengths[index] > budget:
+            yield texts
             texts, tokens = [], 0
         texts.append(index)
-        tokens += len(token_ids[index])
+        tokens += lengths[index]
     if texts:
-        yield _row(token_ids, texts, multiple, filler, first_position)
+        yield texts
 
 
 def _row(token_ids: Sequence[TokenIds], texts: list[int], multiple: int, filler: int, first_position: int) -> PackedRow:

@@ -99,10 +99,8 @@ class TorchEngine:
         return vectors
 
     def _batches(self, token_ids: Sequence[TokenIds]) -> Iterator[list[int]]:
-        if self.packed:
-            yield from (row.texts for row in packing.pack(token_ids, budget=self._budget))
-        else:
-            yield from length_batches([len(ids) for ids in token_ids], self._budget)
+        together = packing.groups if self.packed else length_batches
+        yield from together([len(ids) for ids in token_ids], self._budget)
 
     def _embed_or_split(self, token_ids: list[TokenIds], skipped: list[int] | None) -> Vectors:
         """One batch; where memory runs out, its halves."""

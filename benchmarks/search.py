@@ -55,6 +55,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="rounds; a cell is their median")
     parser.add_argument("--only", nargs="*", default=CONTENDERS, metavar="NAME", help=", ".join(CONTENDERS))
     parser.add_argument("--data", type=Path, help="keep the vectors in this folder, or take them from there")
+    parser.add_argument(
+        "--full", action="store_true", help="no difference; `make bench ARGS=--full` gives it to every script"
+    )
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "search.json")
     arguments = parser.parse_args()

@@ -45,6 +45,9 @@ def main() -> None:
     """Build the index, measure, print, store."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument(
+        "--full", action="store_true", help="no difference; `make bench ARGS=--full` gives it to every script"
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "startup.json")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

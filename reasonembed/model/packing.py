@@ -232,19 +232,37 @@ def _window_mask(length: int, window: int, causal: bool, device: Any) -> Any:
 
 @functools.cache
 def _varlen() -> Any:
-    """Torch's variable-length flash attention; None before torch 2.10."""
+    """Flash attention over texts of any lengths: torch's own (2.10 and later), else the package flash-attn, else None."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
-        return None
-    return varlen_attn
+        try:
+            from flash_attn import flash_attn_varlen_func
+        except ImportError:
+            return None
+
+        def by_flash_attn(
+            q: Any, k: Any, v: Any, boundaries: Any, longest: int, scale: Any, window: tuple[int, int]
+        ) -> Any:
+            return flash_attn_varlen_func(
+                q, k, v, boundaries, boundaries, longest, longest,
+                softmax_scale=scale, causal=window[1] == 0, window_size=window,
+            )  # fmt: skip
+
+        return by_flash_attn
+
+    def by_torch(q: Any, k: Any, v: Any, boundaries: Any, longest: int, scale: Any, window: tuple[int, int]) -> Any:
+        return varlen_attn(
+            q, k, v, boundaries, boundaries, longest, longest,
+            scale=scale, window_size=window, enable_gqa=q.shape[1] != k.shape[1],
+        )  # fmt: skip
+
+    return by_torch
 
 
 def _attend_varlen(q: Any, k: Any, v: Any, boundaries: Any, longest: int | None, options: dict[str, Any]) -> Any:
     """One flash-attention call for all texts of a row on a GPU."""
     reach = -1 if options["window"] is None else options["window"] - 1
+    window = (reach, 0 if options["causal"] else reach)
     longest = longest or int(boundaries.diff().max())
-    return _varlen()(
-        q.contiguous(), k.contiguous(), v.contiguous(), boundaries, boundaries, longest, longest,
-        scale=options["scale"], window_size=(reach, 0 if options["causal"] else reach), enable_gqa=q.shape[1] != k.shape[1],
-    )  # fmt: skip
+    return _varlen()(q.contiguous(), k.contiguous(), v.contiguous(), boundaries, longest, options["scale"], window)

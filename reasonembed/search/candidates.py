@@ -1,7 +1,7 @@
 """Candidates of a batch of queries: all documents that may be among the best k, from scores that have an error.
 
 Gets the scores that reach a cut, tile by tile; gives the next cut, and at the end the positions that are left.
-Excluded documents are found among the candidates, not looked up beforehand: few of them ever come near the best.
+Excluded documents are found among the candidates: few of them ever come near the best, so their places are not looked up.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Exclusions = Sequence[set[str] | frozenset[str]]
 class Candidates:
     """The candidates of a batch of queries.
 
-    Memory: `room * n_queries * 13` bytes, and as much again while they are thinned out.
+    Memory: `room * n_queries * 13` bytes, and as much again while they are thinned out; 8 to 16 bytes an excluded id.
 
     Args:
         n_queries: Number of queries.
@@ -27,17 +27,17 @@ class Candidates:
         tile: Most scores that are offered at once for a query.
         ids: Ids of all documents by position.
         exclude: Ids that must not be found, one set a query; None excludes nothing.
+        hashes: (n_documents,) int64, `hash` of each id; needed where something is excluded.
         best: Exact choice: (query, positions) -> places of the best k among them, ties broken. Asked only where so many
             scores are equal, or nearly, that the candidates overflow.
     """
 
     def __init__(
         self, n_queries: int, k: int, *, tile: int, ids: Sequence[str],
-        exclude: Exclusions | None, best: Callable[[int, Places], Places],
+        exclude: Exclusions | None, best: Callable[[int, Places], Places], hashes: Places | None = None,
     ) -> None:  # fmt: skip
         self._k = k
-        self._ids = ids
-        self._exclude = exclude
+        self._exclude = None if exclude is None or hashes is None else [Excluded(e, ids, hashes) for e in exclude]
         self._best = best
         self._spill = k + tile
         room = room_of(k, tile)
@@ -100,9 +100,8 @@ class Candidates:
         places = self._places[queries, slots]
         banned = np.zeros(len(places), bool)
         bounds = np.searchsorted(queries, np.arange(len(self._exclude) + 1)).tolist()
-        for first, last, exclude in zip(bounds[:-1], bounds[1:], self._exclude, strict=True):
-            ids = map(self._ids.__getitem__, places[first:last].tolist())
-            banned[first:last] = np.fromiter(map(exclude.__contains__, ids), bool, last - first)
+        for first, last, excluded in zip(bounds[:-1], bounds[1:], self._exclude, strict=True):
+            banned[first:last] = excluded.among(places[first:last])
         self._scores[queries[banned], slots[banned]] = -np.inf
         return bool(banned.any())
 
@@ -127,6 +126,35 @@ class Candidates:
         self._scores[query, len(keep) : count] = -np.inf
         self._allowed[query, len(keep) : count] = False
         self._counts[query] = len(keep)
+
+
+class Excluded:
+    """The excluded documents of one query, told by a table of hashes first and by their ids only where it says perhaps.
+
+    Reading an id costs a walk to its string, some 0.3 us; the table, one byte in eight of it taken, answers most from the
+    cache (measured on 1 M documents with 11,000 exclusions a query).
+
+    Args:
+        exclude: Ids that must not be found.
+        ids: Ids of all documents by position.
+        hashes: (n_documents,) int64, `hash` of each id.
+    """
+
+    def __init__(self, exclude: set[str] | frozenset[str], ids: Sequence[str], hashes: Places) -> None:
+        self._exclude = exclude
+        self._ids = ids
+        self._hashes = hashes
+        self._mask = np.int64((1 << (8 * len(exclude)).bit_length()) - 1)
+        self._table = np.zeros(int(self._mask) + 1, bool)
+        self._table[np.fromiter(map(hash, exclude), np.int64, len(exclude)) & self._mask] = True
+
+    def among(self, places: Places) -> npt.NDArray[np.bool_]:
+        """Which of some documents are excluded, (n,) bool."""
+        banned: npt.NDArray[np.bool_] = self._table[self._hashes[places] & self._mask]
+        perhaps = np.flatnonzero(banned)
+        ids = map(self._ids.__getitem__, places[perhaps].tolist())
+        banned[perhaps] = np.fromiter(map(self._exclude.__contains__, ids), bool, len(perhaps))
+        return banned
 
 
 def _cells(mask: npt.NDArray[np.bool_]) -> tuple[Places, Places]:

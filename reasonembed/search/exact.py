@@ -31,9 +31,8 @@ QUERY_BLOCK = 128
 CANDIDATES = 2_000_000
 """Candidates that all queries of a block have room for together, 13 bytes each (26 MB); for a large k the blocks of
 queries get smaller, down to one query."""
-THIN, THIN_EXCLUDING = 2, 8
-"""Candidates are thinned out when so many times the tiles were seen as at the last time. With n times the tiles, n - 1 times
-k more came in; with exclusions the ids of k of them are looked up each time, which then costs more than room for all."""
+THIN = 2
+"""Candidates are thinned out when so many times the tiles were seen as at the last time: k more came in since."""
 RESCORE_BLOCK = 512
 """Vectors gathered at once for their final scores: 512 x 384 float64 = 1.5 MiB, near a core's own cache."""
 CHECK_BLOCK = 32_768
@@ -52,8 +51,9 @@ class ExactSearcher:
     documents: 2.5 MiB of scores, a bfloat16 tile of `4096 * dim * 2` bytes, at most 26 MB of candidates for k up to
     3,700 (`26 * (k + 4096)` bytes a query beyond, at least one query at once), the same again while they are thinned
     out, 15 MB of what a tile offers, `RESCORE_BLOCK * dim * 12` bytes a thread; below 96 MiB together at dim 1,024
-    and k 2,000 (tests/search/test_exact_memory.py). The list that is returned is the caller's: some 150 bytes a hit. On a GPU
-    `n * dim * 2` bytes of its memory, as far as they fit, and tiles twice as large.
+    and k 2,000 (tests/search/test_exact_memory.py). Exclusions take 8 bytes a document and 16 an excluded id. The list
+    that is returned is the caller's: some 150 bytes a hit. On a GPU `n * dim * 2` bytes of its memory, as far as they fit,
+    and tiles twice as large.
 
     Args:
         backend: `numpy`, `torch`, or `auto`, which takes torch only where `device` is given or torch is already
@@ -73,6 +73,7 @@ class ExactSearcher:
         self._lock = threading.Lock()
         self._ids: list[str] = []
         self._position: dict[str, int] = {}
+        self._hashes = np.empty(0, np.int64)
         self._blocks: list[Matrix] = []
         self._starts: list[int] = []
         self._source: Path | None = None
@@ -183,7 +184,10 @@ class ExactSearcher:
             order = sorted(zip((-scores).tolist(), (self._ids[place] for place in kept), kept.tolist(), strict=True))
             return np.array([place for _, _, place in order[:k]], np.int64)
 
-        candidates = Candidates(len(queries), k, tile=scorer.tile, ids=self._ids, exclude=exclude, best=best)
+        candidates = Candidates(
+            len(queries), k, tile=scorer.tile, ids=self._ids, exclude=exclude, best=best,
+            hashes=None if exclude is None else self._id_hashes(),
+        )  # fmt: skip
         scorer.begin(queries)
         longest, lost, thin_at = 0.0, 0.0, 1
         error = scorer.error(longest, lost)
@@ -199,9 +203,15 @@ class ExactSearcher:
             candidates.offer(row, flat - row * len(tile) + start, scores, error)
             if number == thin_at:
                 candidates.thin(error)
-                thin_at *= THIN if exclude is None else THIN_EXCLUDING
+                thin_at *= THIN
         candidates.thin(error)
         return candidates
+
+    def _id_hashes(self) -> Places:
+        """`hash` of every id, (n,) int64; made when something is excluded for the first time, 8 bytes a document."""
+        if len(self._hashes) != len(self._ids):
+            self._hashes = np.fromiter(map(hash, self._ids), np.int64, len(self._ids))
+        return self._hashes
 
     def _tiles(self, size: int) -> Iterator[tuple[int, Matrix]]:
         """Position of the first vector, and at most `size` vectors; tiles do not cross the blocks that were added."""

@@ -32,7 +32,7 @@ check: $(VENV)/.installed  ## formatting, lint, types
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 
-bench: $(VENV)/.installed  ## run every script in benchmarks/
+bench: $(VENV)/.installed  ## run every script in benchmarks/; ARGS=--full for all of it
 	@for script in benchmarks/*.py; do \
 	  [ -e "$$script" ] || { echo "benchmarks/ holds no script"; exit 1; }; \
 	  echo "== $$script"; $(VENV)/bin/python "$$script" $(ARGS) || exit 1; \

@@ -1,6 +1,6 @@
 """Exact search: ours by numpy and torch against faiss, usearch and a plain matrix product; prints a table, stores JSON.
 
-    python benchmarks/search.py [--vectors 1000000] [--runs 3] [--only NAME ...] [--out benchmarks/results/search.json]
+    python benchmarks/search.py [--full] [--vectors 1000000] [--runs 3] [--only NAME ...] [--out benchmarks/results/search.json]
 
 One process a contender (spawned, one after the other in each round, so that they alternate), all on the same vectors,
 memory-mapped from one temporary file of `vectors x 384 x 4` bytes (1.5 GB; faiss and usearch copy it, so give 5 GB of
@@ -51,16 +51,15 @@ CASES = [f"{n} k={k}" for n in ("batch", "single") for k in DEPTHS] + ["batch k=
 def main() -> None:
     """Make the vectors, measure in rounds, print, store."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vectors", type=int, default=1_000_000)
+    parser.add_argument("--vectors", type=int, help="default: 100,000, with --full a million")
     parser.add_argument("--runs", type=int, default=3, help="rounds; a cell is their median")
     parser.add_argument("--only", nargs="*", default=CONTENDERS, metavar="NAME", help=", ".join(CONTENDERS))
     parser.add_argument("--data", type=Path, help="keep the vectors in this folder, or take them from there")
-    parser.add_argument(
-        "--full", action="store_true", help="no difference; `make bench ARGS=--full` gives it to every script"
-    )
+    parser.add_argument("--full", action="store_true")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "search.json")
     arguments = parser.parse_args()
+    arguments.vectors = arguments.vectors or (1_000_000 if arguments.full else 100_000)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(arguments.threads)
     load = [os.getloadavg()]

@@ -5,6 +5,7 @@ ReasonEmbedError
 ├── ModelError          a model directory cannot be opened, or would give wrong vectors
 ├── MismatchError       two things do not belong together: index and model, shards and manifest
 ├── StorageError        writing failed: disk full, no permission (also an OSError)
+├── LlmError            a language model cannot be reached, or gave no usable answer
 └── MissingExtraError   an optional dependency is not installed (also an ImportError)
 """
 
@@ -44,6 +45,10 @@ class MismatchError(ReasonEmbedError):
 
 class StorageError(ReasonEmbedError, OSError):
     """A file could not be written whole; nothing half-written is left under its name."""
+
+
+class LlmError(ReasonEmbedError):
+    """A language model that cannot be reached, refused a request, or gave no usable answer."""
 
 
 class MissingExtraError(ReasonEmbedError, ImportError):

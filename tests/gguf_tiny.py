@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from gguf import GGUFWriter, TokenType
+from gguf import GGUFWriter, LlamaFileType, TokenType
 from safetensors.numpy import load_file
 
 _LAYER = {
@@ -32,8 +32,11 @@ def _interleaved(weight: np.ndarray, heads: int) -> np.ndarray:
     )
 
 
-def write_llama_gguf(folder: Path, out: Path) -> Path:
-    """Convert a tiny Llama directory to `out` and return it."""
+def write_llama_gguf(folder: Path, out: Path, *, chat_template: str | None = None) -> Path:
+    """Convert a tiny Llama directory to `out` and return it.
+
+    With a chat template, what openvino-genai wants to generate from it: half precision, and some more fields.
+    """
     config = json.loads((folder / "config.json").read_text())
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -57,10 +60,18 @@ def write_llama_gguf(folder: Path, out: Path) -> Path:
     writer.add_bos_token_id(2)
     writer.add_add_eos_token(True)
     writer.add_add_bos_token(False)
+    if chat_template is not None:
+        writer.add_chat_template(chat_template)
+        writer.add_tokenizer_pre("gpt-2")
+        writer.add_pad_token_id(1)
+        writer.add_file_type(LlamaFileType.MOSTLY_F16)
+        writer.add_rope_dimension_count(config["hidden_size"] // config["num_attention_heads"])
     for theirs, weight in load_file(folder / "model.safetensors").items():
         heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
         part = theirs.split(".")[-2]
-        writer.add_tensor(_name(theirs), _interleaved(weight, heads[part]) if part in heads else weight)
+        weight = _interleaved(weight, heads[part]) if part in heads else weight
+        halved = chat_template is not None and "norm" not in theirs
+        writer.add_tensor(_name(theirs), weight.astype(np.float16) if halved else weight)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

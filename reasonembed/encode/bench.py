@@ -227,11 +227,11 @@ def _serve(connection: Connection, model: str | Path | None, texts: list[str], o
             return
         start = time.perf_counter()
         embedder.encode_corpus(texts)
-        connection.send((time.perf_counter() - start, _peak_mb()))
+        connection.send((time.perf_counter() - start, peak_mb()))
 
 
-def _peak_mb() -> float:
-    """Peak resident memory of this process; VmHWM where there is one, since ru_maxrss remembers the parent's."""
+def peak_mb() -> float:
+    """Peak resident memory of this process, MB; VmHWM where there is one, since ru_maxrss remembers the parent's."""
     status = Path("/proc/self/status")
     if status.exists():
         return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024

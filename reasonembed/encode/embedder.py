@@ -7,6 +7,7 @@ truncate_dim, L2 norm) is here, once.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -186,6 +187,18 @@ class Embedder:
     def get_embedding_dimension(self) -> int:
         """Width of the vectors."""
         return self.dim
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, uncut, without prompt and special tokens."""
+        special = len(self.tokenizer.prefix) + len(self.tokenizer.suffix)
+        ids, _ = self.tokenizer.encode(texts, max_length=sys.maxsize)
+        return [len(row) - special for row in ids]
+
+    @property
+    def document_overhead(self) -> int:
+        """Tokens that prompt and special tokens take of a document's length limit."""
+        special = len(self.tokenizer.prefix) + len(self.tokenizer.suffix)
+        return special + self.tokenizer.count(self.checkpoint.document_prompt)
 
     # --- what it is -----------------------------------------------------------------------------------------------------
 

@@ -7,14 +7,11 @@ off: it loses accuracy and lets the company of a text change its vector.
 
 from __future__ import annotations
 
-import importlib
 import os
 import queue
-import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -24,6 +21,7 @@ from reasonembed.errors import ModelError
 from reasonembed.model.batches import length_batches
 from reasonembed.model.hardware import has_bf16
 from reasonembed.model.pooling import pool_padded
+from reasonembed.openvino_runtime import import_openvino
 
 if TYPE_CHECKING:
     import openvino
@@ -168,24 +166,6 @@ def pad(texts: Sequence[npt.NDArray[np.int64]]) -> tuple[npt.NDArray[np.int64], 
     ids = np.zeros_like(mask)
     ids[mask.astype(bool)] = np.concatenate(texts)
     return ids, mask
-
-
-def import_openvino() -> ModuleType:
-    """Import openvino without its telemetry.
-
-    `import openvino` alone reports the import to a server and writes `~/intel/stats`
-    (openvino/tools/ovc/__init__.py, 2026.4). With `openvino_telemetry` hidden meanwhile it takes its own
-    silent stand-in, for conversions too.
-    """
-    if "openvino" not in sys.modules:
-        hidden = {"openvino_telemetry": sys.modules.get("openvino_telemetry")}
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-        try:
-            importlib.import_module("openvino")
-        finally:
-            del sys.modules["openvino_telemetry"]
-            sys.modules.update({name: module for name, module in hidden.items() if module is not None})
-    return importlib.import_module("openvino")
 
 
 def _read(core: openvino.Core, file: Path) -> openvino.Model:

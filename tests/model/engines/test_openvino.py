@@ -21,9 +21,10 @@ from reasonembed.io.jsonl import read_jsonl
 from reasonembed.model import mini
 from reasonembed.model.checkpoint import open_checkpoint
 from reasonembed.model.engines import open_engine
-from reasonembed.model.engines.openvino import TOKEN_BUDGET, OpenVINOEngine, import_openvino, pad
+from reasonembed.model.engines.openvino import TOKEN_BUDGET, OpenVINOEngine, pad
 from reasonembed.model.hardware import has_bf16
 from reasonembed.model.tokens import open_tokenizer
+from reasonembed.openvino_runtime import import_openvino
 
 
 def cosines(a, b):

@@ -126,7 +126,7 @@ def _located(files: Sequence[Path], *, skip_empty: bool) -> Iterator[tuple[Path,
     """(file, line, document) of every row; None for an empty document that is left out."""
     for path in files:
         for line, row in read_jsonl(path):
-            document = _document(row, path=path, line=line)
+            document = document_from(row, path=path, line=line)
             if document.content.strip():
                 yield path, line, document
             elif skip_empty:
@@ -138,7 +138,12 @@ def _located(files: Sequence[Path], *, skip_empty: bool) -> Iterator[tuple[Path,
                 )  # fmt: skip
 
 
-def _document(row: Mapping[str, Any], *, path: Path, line: int) -> Document:
+def document_from(row: Mapping[str, Any], *, path: Path, line: int) -> Document:
+    """The document of a row `{id | _id, text | content, title?}`.
+
+    Raises:
+        DataError: A field is missing, of the wrong type, or too long.
+    """
     key = id_field(row, "_id" if "_id" in row else "id", path=path, line=line)
     text_name = "content" if "content" in row and "text" not in row else "text"
     text = text_field(row, text_name, path=path, line=line)

@@ -26,10 +26,10 @@ _PACKAGES = (
 )
 
 
-def versions() -> dict[str, str]:
-    """Installed versions of Python and of the packages that can change a number."""
+def versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
+    """Installed versions of Python and of packages; by default those that can change a number."""
     found = {"python": platform.python_version()}
-    for name in _PACKAGES:
+    for name in packages:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -3,8 +3,10 @@
     index.json        model, its fingerprint, how to open it, count, dim
     vectors.npy       (count, dim) float32, memory-mapped
     ids.json          ids in the same order
-    documents.jsonl   {id, title, text} a line
-    offsets.npy       (count + 1,) int64, the byte at which each line starts
+    documents.jsonl   {id, title, text} a line; near-duplicates that were left out stand there too
+    offsets.npy       (count, 2) int64, the bytes at which the line of each document starts and ends
+    report.json       what was read, left out and why
+    sources.json, lines.npy, digests.npy, signatures.u32    for the next build, see `passage_files`
 
 `build_index` writes it whole or not at all; `open_index` refuses another model than the one that made it.
 """
@@ -20,13 +22,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from reasonembed.errors import DataError, MismatchError
-from reasonembed.io.atomic import atomic_folder
-from reasonembed.io.documents import Survey, read_documents, survey
-from reasonembed.io.manifest import now, read_json, versions, write_json
-from reasonembed.io.vectors import open_array, write_blocks, write_vectors
-from reasonembed.progress import progress_bar
-from reasonembed.search.exact import IDS_FILE, VECTORS_FILE, ExactSearcher
+from reasonembed.errors import DataError, MismatchError, ReasonEmbedError
+from reasonembed.io.manifest import read_json
+from reasonembed.io.vectors import open_array
+from reasonembed.search.exact import ExactSearcher
 from reasonembed.types import Document, Hit
 
 if TYPE_CHECKING:
@@ -35,14 +34,14 @@ if TYPE_CHECKING:
 MANIFEST = "index.json"
 DOCUMENTS = "documents.jsonl"
 OFFSETS = "offsets.npy"
-FORMAT = 1
+REPORT = "report.json"
+FORMAT = 2
 REOPEN = frozenset(
     ("name_or_path", "revision", "engine", "dtype", "max_length", "pooling", "query_format", "instruction",
      "append_eos", "truncate_dim", "normalize")
 )  # fmt: skip
 """Arguments of `Embedder` that an index may carry: none of them lets a foreign index run code."""
-BLOCK = 1024
-"""Documents encoded at a time while an index is built; bounds memory."""
+_NEEDED = frozenset(("count", "dim", "model_fingerprint", "content_fingerprint", "text_bytes", "opened_with", "model"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,51 +66,45 @@ def build_index(
     *,
     opened_with: Mapping[str, Any] | None = None,
     skip_empty: bool = False,
+    max_tokens: int | None = None,
+    full: bool = False,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Encode documents and write an index folder; it replaces one that is there when it is whole.
+    """Make an index of documents, or bring one up to date; it replaces the one that is there when it is whole.
+
+    A second run reads only files whose size or date and then content have changed, embeds only texts that have no
+    vector yet, and leaves out what is gone; the result is the index that a first run over the same files makes.
+    Another model, length of passages or version of reasonembed makes it read everything again.
+
+    Near-duplicates among the passages of prose (not records) are left out, the first is kept.
 
     Args:
-        inputs: JSON-lines files and BEIR folders; checked before encoding starts.
+        inputs: Files and folders of documents. A named JSON-lines file or benchmark folder is checked, and
+            refused where it is wrong, before encoding starts; in other folders, what cannot be read is left out
+            and told in `report.json`.
         out: The index folder.
         embedder: Makes the vectors.
         opened_with: Arguments that open this embedder again (`REOPEN`), kept in the index; engine and dtype
             are added. None keeps the directory of the embedder's checkpoint.
-        skip_empty: Leave out empty documents instead of refusing them.
-        progress: Show a progress bar.
+        skip_empty: Leave out empty documents of named JSON-lines files instead of refusing them.
+        max_tokens: Longest passage of prose; None takes the model's limit, at most 512.
+        full: Make everything again.
+        progress: Show progress bars.
 
     Returns:
-        The manifest that was written.
+        The manifest that was written, and under `run` what this run did.
 
     Raises:
         DataError: The input is wrong (file and line), or `out` is a folder that is no index.
-        StorageError: The index could not be written whole; the old one stays.
+        MissingExtraError: A package that reads this kind of file is not installed.
+        StorageError: Another process is building this index, or it could not be written whole; the old one stays.
     """
-    out = Path(out)
-    _refuse_foreign(out)
-    found = survey(inputs, skip_empty=skip_empty)
-    reopen = {"name_or_path": str(embedder.checkpoint.path)} if opened_with is None else dict(opened_with)
-    before = embedder.n_truncated
-    with atomic_folder(out) as folder, progress_bar("documents", found.count, show=progress) as tick:
-        ids: list[str] = []
-        offsets = [0]
-        with (folder / DOCUMENTS).open("wb") as texts:
+    from reasonembed.search.indexing import build
 
-            def blocks() -> Iterator[npt.NDArray[np.float32]]:
-                for documents in _batches(read_documents(found.files, skip_empty=skip_empty)):
-                    for document in documents:
-                        offsets.append(offsets[-1] + texts.write(_line(document)))
-                        ids.append(document.id)
-                    yield embedder.encode_corpus([document.content for document in documents])
-                    tick(len(documents))
-
-            write_vectors(folder / VECTORS_FILE, blocks(), count=found.count, dim=embedder.dim)
-        write_json(folder / IDS_FILE, {"count": len(ids), "dim": embedder.dim, "ids": ids})
-        with (folder / OFFSETS).open("wb") as file:
-            write_blocks(file, [np.array(offsets, np.int64)], (len(offsets),), "int64")
-        manifest = _manifest(embedder, found, reopen, embedder.n_truncated - before)
-        write_json(folder / MANIFEST, manifest)
-    return manifest
+    return build(
+        inputs, out, embedder, opened_with=opened_with, skip_empty=skip_empty, max_tokens=max_tokens, full=full,
+        progress=progress,
+    )  # fmt: skip
 
 
 def open_index(
@@ -129,15 +122,42 @@ def open_index(
         DataError: A file is missing or damaged.
         MismatchError: Files do not belong together, or the embedder is not the one that made the index.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError("no such index", path=folder, fix="make it with `reasonembed index FILES -o INDEX`")
+    index = _of_one_build(Path(folder), overrides or {})
+    if embedder is not None:
+        index.use(embedder)
+    return index
+
+
+def _of_one_build(folder: Path, overrides: Mapping[str, Any]) -> Index:
+    """Open again where the folder was replaced meanwhile, so that no files of two indexes come together."""
+    while (before := _identity(folder)) is not None:
+        try:
+            index = _open(folder, overrides)
+        except (ReasonEmbedError, OSError):
+            if _identity(folder) == before:
+                raise
+            continue
+        if _identity(folder) == before:
+            return index
+    raise DataError("no such index", path=folder, fix="make it with `reasonembed index FILES -o INDEX`")
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from the one that replaced it; None where there is none."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if folder.is_dir() else None
+
+
+def _open(folder: Path, overrides: Mapping[str, Any]) -> Index:
     manifest = _read_manifest(folder)
     searcher = ExactSearcher.load(folder)
-    offsets = open_array(folder / OFFSETS, ndim=1, dtype="int64")
-    if not len(searcher) == len(offsets) - 1 == manifest["count"]:
+    offsets = open_array(folder / OFFSETS, ndim=2, dtype="int64")
+    if not len(searcher) == len(offsets) == manifest["count"]:
         raise MismatchError(
-            f"{folder}: {len(searcher)} vectors, {len(offsets) - 1} documents, {MANIFEST} says "
+            f"{folder}: {len(searcher)} vectors, {len(offsets)} documents, {MANIFEST} says "
             f"{manifest['count']}. Fix: build the index again"
         )
     if searcher.dim != manifest["dim"]:
@@ -145,11 +165,8 @@ def open_index(
             f"{folder}: vectors have {searcher.dim} dimensions, {MANIFEST} says {manifest['dim']}. "
             "Fix: build the index again"
         )
-    _check_texts(folder / DOCUMENTS, int(offsets[-1]))
-    index = Index(folder, manifest, searcher, offsets, {**manifest["opened_with"], **(overrides or {})})
-    if embedder is not None:
-        index.use(embedder)
-    return index
+    texts = _open_texts(folder / DOCUMENTS, manifest["text_bytes"])
+    return Index(folder, manifest, searcher, offsets, texts, {**manifest["opened_with"], **overrides})
 
 
 class Index:
@@ -159,6 +176,7 @@ class Index:
         folder: Where it is.
         manifest: What `index.json` says.
         searcher: The vectors.
+        offsets: (count, 2) int64, where the line of each document starts and ends in `documents.jsonl`.
     """
 
     def __init__(
@@ -167,17 +185,29 @@ class Index:
         manifest: Mapping[str, Any],
         searcher: ExactSearcher,
         offsets: npt.NDArray[np.int64],
+        texts: npt.NDArray[np.uint8],
         opens_with: Mapping[str, Any],
     ) -> None:
         self.folder = folder
         self.manifest = manifest
         self.searcher = searcher
-        self._offsets = offsets
+        self.offsets = offsets
+        self._texts = texts
         self._opens_with = opens_with
         self._embedder: Embedder | None = None
 
     def __len__(self) -> int:
         return len(self.searcher)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Ids in the order of the vectors."""
+        return self.searcher.ids
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hex digits over ids, titles and texts in order; whatever is made of them is valid as long as it stays."""
+        return str(self.manifest["content_fingerprint"])
 
     @property
     def embedder(self) -> Embedder:
@@ -258,55 +288,43 @@ class Index:
         place = self.searcher.place_of(identifier)
         if place is None:
             raise DataError(f"no document {identifier!r}", path=self.folder)
-        start, end = int(self._offsets[place]), int(self._offsets[place + 1])
-        with (self.folder / DOCUMENTS).open("rb") as file:
-            file.seek(start)
-            raw = file.read(end - start)
+        return self._read(place)
+
+    def texts(self) -> Iterator[Document]:
+        """The documents in the order of the vectors, one at a time.
+
+        Raises:
+            DataError: The file is damaged.
+        """
+        return map(self._read, range(len(self)))
+
+    def _read(self, place: int) -> Document:
+        start, end = self.offsets[place].tolist()
+        expected = self.searcher.ids[place]
         try:
-            row = json.loads(raw)
-            if row["id"] != identifier:
-                raise ValueError(f"id {row['id']!r} stands where {identifier!r} should")
-            return Document(row["id"], row["text"], row["title"])
+            document = parse_line(self._texts[start:end].tobytes())
+            if document.id != expected:
+                raise ValueError(f"id {document.id!r} stands where {expected!r} should")
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"damaged at byte {start}: {error}", path=self.folder / DOCUMENTS, fix="build the index again"
             ) from error
+        return document
 
     def _with_texts(self, hits: Sequence[Hit]) -> list[Found]:
         return [Found(rank, hit.score, self.document(hit.id)) for rank, hit in enumerate(hits, start=1)]
 
 
-def _batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
-    batch: list[Document] = []
-    for document in documents:
-        batch.append(document)
-        if len(batch) == BLOCK:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def parse_line(line: bytes) -> Document:
+    """A document from its line of `documents.jsonl`.
 
-
-def _line(document: Document) -> bytes:
-    row = {"id": document.id, "title": document.title, "text": document.text}
-    return (json.dumps(row) + "\n").encode("ascii")
-
-
-def _manifest(embedder: Embedder, found: Survey, reopen: Mapping[str, Any], n_truncated: int) -> dict[str, Any]:
-    model_fingerprint = embedder.fingerprint
-    return {
-        "format": FORMAT, "count": found.count, "dim": embedder.dim, "model_fingerprint": model_fingerprint,
-        "opened_with": {"engine": embedder.engine.name, "dtype": embedder.engine.dtype, **reopen},
-        "model": embedder.describe(), "input_fingerprint": found.fingerprint,
-        "files": [str(path) for path in found.files], "n_empty": found.n_empty,
-        "n_truncated": n_truncated, "versions": versions(), "date": now(),
-    }  # fmt: skip
-
-
-def _refuse_foreign(out: Path) -> None:
-    """Replacing a folder deletes it, so only an index or an empty folder may be replaced."""
-    if out.exists() and not (out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir()))):
-        raise DataError("exists and is no index; it would be deleted", path=out, fix="name a new folder with -o")
+    Raises:
+        ValueError: The line is no JSON.
+        KeyError: A field is missing.
+        TypeError: It is no object.
+    """
+    row = json.loads(line)
+    return Document(row["id"], row["text"], row["title"])
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -316,7 +334,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"index format {manifest.get('format')!r}, this version reads {FORMAT}",
             path=folder / MANIFEST, fix="build the index again",
         )  # fmt: skip
-    missing = {"count", "dim", "model_fingerprint", "opened_with", "model"} - manifest.keys()
+    missing = _NEEDED - manifest.keys()
     if missing:
         raise DataError(
             f"fields {', '.join(sorted(missing))} are missing",
@@ -332,12 +350,12 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _check_texts(path: Path, size: int) -> None:
+def _open_texts(path: Path, size: int) -> npt.NDArray[np.uint8]:
+    """The bytes of the texts, memory-mapped: they stay readable when the index is replaced."""
     if not path.exists():
         raise DataError("no such file", path=path, fix="the folder is incomplete; build the index again")
-    if path.stat().st_size != size:
+    if path.stat().st_size != size or not size:
         raise DataError(
-            f"holds {path.stat().st_size:,} bytes, {OFFSETS} says {size:,}",
-            path=path,
-            fix="build the index again",
+            f"holds {path.stat().st_size:,} bytes, {MANIFEST} says {size:,}", path=path, fix="build the index again"
         )
+    return np.asarray(np.memmap(path, np.uint8, "r"))

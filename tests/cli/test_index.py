@@ -45,10 +45,76 @@ def test_another_model_by_relative_path(tmp_path, tiny_qwen3, monkeypatch):
     assert {hit["id"] for hit in json.loads(result.stdout)["hits"]} == {"a", "b"}
 
 
-def test_other_kinds_of_files_are_refused_clearly(tmp_path):
+def test_files_that_cannot_be_read_are_refused_clearly(tmp_path):
     (tmp_path / "paper.pdf").write_bytes(b"%PDF")
-    result = runner.invoke(app, ["index", str(tmp_path / "paper.pdf"), "-o", str(tmp_path / "index")])
-    assert result.exit_code == 1
-    with pytest.raises(DataError, match="cannot be read yet"):
-        raise result.exception
+    (tmp_path / "photo.png").write_bytes(b"png")
+    for name, message in (("paper.pdf", "cannot be read"), ("photo.png", r"files of kind '\.png' cannot be read")):
+        result = runner.invoke(app, ["index", str(tmp_path / name), "-o", str(tmp_path / "index")])
+        assert result.exit_code == 1
+        with pytest.raises(DataError, match=message):
+            raise result.exception
     assert not (tmp_path / "index").exists()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    text = "A code with minimum distance d corrects every pattern of fewer than d half errors. "
+    (docs / "code.md").write_text(f"# Codes\n\n{text}\n\n## Bounds\n\nNo code exceeds the Singleton bound.\n")
+    (docs / "again.md").write_text(f"# Codes\n\n{text}\n")
+    (docs / "page.html").write_text("<html><body><h1>Rain</h1><p>Rain falls when clouds cool.</p></body></html>")
+    for name in ("a", "b", "c", "d"):
+        (docs / f"{name}.png").write_bytes(b"png")
+    return docs
+
+
+def test_a_folder_is_read_reported_and_brought_up_to_date(folder, tmp_path):
+    out = tmp_path / "index"
+    result = runner.invoke(app, ["index", str(folder), "-o", str(out)])
+    assert result.exit_code == 0, (result.output, result.exception)
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith(f"{out}: 3 documents, 384 dimensions")
+    assert lines[1].startswith("3 files read, 0 unchanged, 0 gone; 3 passages embedded")
+    assert [line.split()[:5] for line in lines[2:4]] == [
+        ["markdown", "2", "files", "3", "passages"],
+        ["html", "1", "files", "1", "passages"],
+    ]
+    assert lines[4] == f"Left out (all in {out / 'report.json'}):"
+    assert "docs/a.png, docs/b.png, docs/c.png, ..." in lines[5]
+    assert lines[5].split()[0] == "4"
+    assert "near-duplicate of an earlier passage: docs/code.md#L3 (as docs/again.md#L3)" in lines[6]
+    found = json.loads(runner.invoke(app, ["search", str(out), "rain", "-k", "1", "--json"]).stdout)["hits"][0]
+    assert (found["id"].split("#")[0], found["title"]) == ("docs/page.html", "Rain")
+    (folder / "new.txt").write_text("A lemma is a small theorem.")
+    (folder / "again.md").unlink()
+    result = runner.invoke(app, ["index", str(folder), "-o", str(out), "--json"])
+    report = json.loads(result.stdout)
+    assert report["run"] | {"seconds": 0} == {
+        "changed": True, "files_read": 1, "files_unchanged": 2, "files_removed": 1, "passages_embedded": 1, "rebuilt": None,
+        "seconds": 0,
+    }  # fmt: skip
+    assert (report["count"], report["duplicates"]) == (4, [])
+    assert {"place", "reason"} == report["skipped"][0].keys()
+    assert len(report["skipped"]) == 4
+
+
+def test_limit_and_full(folder, tmp_path):
+    (folder / "long.txt").write_text(
+        "A theorem follows from its axioms. " * 5 + "So does each of its consequences. " * 5
+    )
+    out = str(tmp_path / "index")
+    result = runner.invoke(app, ["index", str(folder), "-o", out, "--max-tokens", "24", "--json"])
+    assert result.exit_code == 0, (result.output, result.exception)
+    small = json.loads(result.stdout)
+    assert small["max_tokens"] == 24
+    assert small["count"] > 5
+    result = runner.invoke(app, ["index", str(folder), "-o", out])
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "everything was read again: changed: max_tokens" in result.stderr
+    result = runner.invoke(app, ["index", str(folder), "-o", out, "--full", "--json"])
+    report = json.loads(result.stdout)
+    assert (report["count"], report["run"]["passages_embedded"], report["max_tokens"]) == (4, 4, 256)
+    assert "--full" in result.stderr
+    result = runner.invoke(app, ["index", str(folder), "-o", out, "--max-tokens", "9999"])
+    assert "max_tokens is 9999" in str(result.exception)

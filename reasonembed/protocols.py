@@ -49,6 +49,27 @@ class Settings:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Relevance:
+    """What makes a document relevant in a task: for rewriting queries and for judging documents.
+
+    Attributes:
+        query_type: What a query is: "Biology post".
+        document_type: What a document is: "passage".
+        definition: Ends the sentence "A document is relevant if".
+        kind: Which prompt rewrites the queries: a file of search/prompts/rewrite.
+    """
+
+    query_type: str
+    document_type: str
+    definition: str
+    kind: str
+
+    def words(self) -> dict[str, str]:
+        """Values for the placeholders of a prompt."""
+        return {"query_type": self.query_type, "document_type": self.document_type, "definition": self.definition}
+
+
 _POST_NAMES = {
     "biology": "Biology", "earth_science": "Earth Science", "economics": "Economics",
     "psychology": "Psychology", "robotics": "Robotics", "stackoverflow": "Stack Overflow",
@@ -141,6 +162,53 @@ _INSTRUCTIONS: dict[str, dict[str, dict[str, str]]] = {
 _FALLBACK: dict[str, str | None] = {"reasonembed": GENERIC_INSTRUCTION, "bright": None, "mteb": None}
 
 PROTOCOLS = tuple(_INSTRUCTIONS)
+
+# What is relevant in each task: the meaning of paper.md 1.4 (ReMixer's annotation; Retro* uses the same), in our own words;
+# what is not BRIGHT's is ours.
+_POST_MEANING = "it explains a concept or theory on which an expert would build the answer to the post"
+_SOLUTION = Relevance(
+    "math problem",
+    "solved math problem",
+    "a theorem or technique used in it also helps to solve the problem",
+    "math_problems",
+)
+_THEOREM = Relevance(
+    "math problem",
+    "passage about mathematics",
+    "the theorem it states can be applied to solve the problem",
+    "math_theorems",
+)
+_BRIGHT_RELEVANCE = {
+    **{task: Relevance(f"{noun} post", "passage", _POST_MEANING, "stackexchange") for task, noun in _POST_NAMES.items()},
+    "leetcode": Relevance(
+        "coding problem", "solved coding problem",
+        "an algorithm or data structure used in it gives the idea for solving the problem", "leetcode",
+    ),
+    "pony": Relevance(
+        "task to be programmed in Pony", "passage of the Pony documentation",
+        "somebody who has never seen Pony needs the syntax it describes to write the program", "pony",
+    ),
+    "aops": _SOLUTION,
+    "theoremqa_questions": _SOLUTION,
+    "theoremqa_theorems": _THEOREM,
+}  # fmt: skip
+_RELEVANCE: dict[str, dict[str, Relevance]] = {
+    "bright": _BRIGHT_RELEVANCE,
+    "bright_long": {task: _BRIGHT_RELEVANCE[task] for task in BRIGHT_LONG_TASKS},
+    "beir": {
+        "theoremqa": _THEOREM,
+        "bright_leetcode": _BRIGHT_RELEVANCE["leetcode"],
+        "scifact": Relevance(
+            "scientific claim", "abstract of a paper", "what it reports supports or refutes the claim", "claim"
+        ),
+    },
+}
+_GENERIC_RELEVANCE = Relevance(
+    "question",
+    "passage",
+    "it holds facts, or the theory behind them, that are needed to answer the question",
+    "generic",
+)
 
 _SETTINGS: dict[str, dict[str, Settings]] = {
     # paper.md 4: lengths 8192/8192 (BRIGHT) and 512/512 (R2MED), search_top_k 2000, ndcg_cut.10.
@@ -235,6 +303,24 @@ def instruction_for(task: str, protocol: str = "reasonembed", *, long: bool = Fa
     benchmark, name = _split(task, long)
     tables = _INSTRUCTIONS[_check_protocol(protocol)]
     return tables.get(benchmark, {}).get(name, _FALLBACK[protocol])
+
+
+def relevance_for(task: str | None) -> Relevance:
+    """What makes a document relevant to a query of a task.
+
+    Args:
+        task: `benchmark/name`, such as `bright/biology`; None is the user's own corpus.
+
+    Returns:
+        The task's own meaning; a generic one where none is known.
+
+    Raises:
+        DataError: A task not of the form `benchmark/name`.
+    """
+    if task is None:
+        return _GENERIC_RELEVANCE
+    benchmark, name = _split(task, long=False)
+    return _RELEVANCE.get(benchmark, {}).get(name, _GENERIC_RELEVANCE)
 
 
 def settings_for(task: str, protocol: str = "reasonembed", *, long: bool = False) -> Settings:

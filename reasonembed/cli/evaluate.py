@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ from reasonembed.cli.options import (
     Dtype,
     Engine,
     Json,
+    LlmPlace,
     MaxLength,
     Model,
+    PipelineName,
     Revision,
     SkipEmpty,
     TrustRemoteCode,
@@ -25,11 +28,12 @@ from reasonembed.cli.options import (
 
 if TYPE_CHECKING:
     from reasonembed.evaluation.published import Published
-    from reasonembed.evaluation.retrievers import Retriever
+    from reasonembed.evaluation.retrievers import DenseRetriever, Retriever
     from reasonembed.evaluation.runner import Result
+    from reasonembed.search.pipeline import Pipeline
     from reasonembed.types import RetrievalTask
 
-app = typer.Typer(no_args_is_help=True, help="Score a model or BM25 on BEIR folders, BRIGHT or R2MED.")
+app = typer.Typer(no_args_is_help=True, help="Score a model, BM25 or a pipeline on BEIR folders, BRIGHT or R2MED.")
 
 Bm25 = Annotated[
     str | None,
@@ -53,6 +57,14 @@ Against = Annotated[
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep embeddings in the cache.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")]
+Rewrites = Annotated[
+    Path | None,
+    typer.Option(
+        help="Rewrites made before, by query id, instead of the pipeline's own (BRIGHT's files or JSON lines)."
+    ),
+]
+Sample = Annotated[int | None, typer.Option(min=1, help="Score only so many queries, drawn at random.")]
+Seed = Annotated[int, typer.Option(help="Of the sample.")]
 Tasks = Annotated[str, typer.Option("--tasks", help="Names, separated by commas; default: all there are.")]
 
 
@@ -62,6 +74,11 @@ class _Options:
 
     model: str | None
     bm25: str | None
+    pipeline: str | None
+    llm: str | None
+    rewrites: Path | None
+    sample: int | None
+    seed: int
     protocol: str
     out: Path | None
     depth: int | None
@@ -88,6 +105,11 @@ def beir(
     name: Annotated[str | None, typer.Option(help="Name of the task; default: the folder's.")] = None,
     model: Model = None,
     bm25: Bm25 = None,
+    pipeline: PipelineName = None,
+    llm: LlmPlace = None,
+    rewrites: Rewrites = None,
+    sample: Sample = None,
+    seed: Seed = 0,
     protocol: Protocol = "reasonembed",
     out: Out = None,
     k: Depth = None,
@@ -108,14 +130,16 @@ def beir(
 
     Example:  reasonembed eval beir scifact/ -o results/minilm
 
+    With a pipeline:  reasonembed eval beir scifact/ --pipeline hybrid-rewrite-rerank --llm model.gguf --sample 50
+
     A folder whose judgements are one file for several sets is read with its split and a list of query ids:
     reasonembed eval beir stacks/ --split all --queries-file stacks-test.txt
     """
     from reasonembed.io.beir import read_beir, read_ids
 
     options = _Options(
-        model, bm25, protocol, out, k, instruction, max_length, engine, device, dtype, revision,
-        trust_remote_code, against, no_cache, markdown, as_json,
+        model, bm25, pipeline, llm, rewrites, sample, seed, protocol, out, k, instruction, max_length, engine, device,
+        dtype, revision, trust_remote_code, against, no_cache, markdown, as_json,
     )  # fmt: skip
     wanted = None if queries_file is None else read_ids(queries_file)
     keep = None if wanted is None else wanted.__contains__
@@ -134,6 +158,11 @@ def bright(
     data_revision: Annotated[str | None, typer.Option(help="Commit of the data on the hub.")] = None,
     model: Model = None,
     bm25: Bm25 = None,
+    pipeline: PipelineName = None,
+    llm: LlmPlace = None,
+    rewrites: Rewrites = None,
+    sample: Sample = None,
+    seed: Seed = 0,
     protocol: Protocol = "reasonembed",
     out: Out = None,
     k: Depth = None,
@@ -157,8 +186,8 @@ def bright(
     from reasonembed.io.bright import bright_tasks, read_bright
 
     options = _Options(
-        model, bm25, protocol, out, k, instruction, max_length, engine, device, dtype, revision,
-        trust_remote_code, against, no_cache, markdown, as_json,
+        model, bm25, pipeline, llm, rewrites, sample, seed, protocol, out, k, instruction, max_length, engine, device,
+        dtype, revision, trust_remote_code, against, no_cache, markdown, as_json,
     )  # fmt: skip
 
     def reader(task: str) -> Callable[[], RetrievalTask]:
@@ -180,6 +209,11 @@ def r2med(
     data_revision: Annotated[str | None, typer.Option(help="Commit of the data on the hub.")] = None,
     model: Model = None,
     bm25: Bm25 = None,
+    pipeline: PipelineName = None,
+    llm: LlmPlace = None,
+    rewrites: Rewrites = None,
+    sample: Sample = None,
+    seed: Seed = 0,
     protocol: Protocol = "reasonembed",
     out: Out = None,
     k: Depth = None,
@@ -203,8 +237,8 @@ def r2med(
     from reasonembed.io.r2med import r2med_tasks, read_r2med
 
     options = _Options(
-        model, bm25, protocol, out, k, instruction, max_length, engine, device, dtype, revision,
-        trust_remote_code, against, no_cache, markdown, as_json,
+        model, bm25, pipeline, llm, rewrites, sample, seed, protocol, out, k, instruction, max_length, engine, device,
+        dtype, revision, trust_remote_code, against, no_cache, markdown, as_json,
     )  # fmt: skip
 
     def reader(task: str) -> Callable[[], RetrievalTask]:
@@ -228,38 +262,62 @@ def _evaluate(
     from reasonembed.evaluation.published import find_published
     from reasonembed.evaluation.runner import evaluate
 
-    retriever = _retriever(options)
-    published = None
-    if options.against is not None:
-        row = str(retriever.describe()["model"]) if options.against == "paper" else options.against
-        published = find_published(row, benchmark, queries=queries)
-    results = []
-    for read in readers:
-        result = evaluate(
-            read(), retriever, protocol=options.protocol, instruction=options.instruction,
-            max_length=options.max_length, depth=options.depth, out=options.out, progress=not options.as_json,
-        )  # fmt: skip
-        results.append(result)
-        typer.echo(f"{result.label}: {result.metric} {100 * result.headline:.2f}", err=True)
+    with contextlib.ExitStack() as open_things:
+        retriever = _retriever(options, open_things)
+        published = None
+        if options.against is not None:
+            row = str(retriever.describe()["model"]) if options.against == "paper" else options.against
+            published = find_published(row, benchmark, queries=queries)
+        results = []
+        for read in readers:
+            result = evaluate(
+                read(), retriever, protocol=options.protocol, instruction=options.instruction,
+                max_length=options.max_length, depth=options.depth, out=options.out, sample=options.sample,
+                seed=options.seed, progress=not options.as_json,
+            )  # fmt: skip
+            results.append(result)
+            typer.echo(f"{result.label}: {result.metric} {100 * result.headline:.2f}", err=True)
     _show(results, published, options)
 
 
-def _retriever(options: _Options) -> Retriever:
-    from reasonembed.evaluation.retrievers import BM25Retriever, DenseRetriever
+def _retriever(options: _Options, open_things: contextlib.ExitStack) -> Retriever:
+    from reasonembed.evaluation.retrievers import BM25Retriever
 
+    if options.pipeline is None and (options.llm is not None or options.rewrites is not None):
+        raise typer.BadParameter("--llm and --rewrites need a --pipeline")
     if options.bm25 is not None:
-        if options.model is not None:
-            raise typer.BadParameter("--bm25 and --model exclude each other")
+        if options.model is not None or options.pipeline is not None:
+            raise typer.BadParameter("--bm25 and --model or --pipeline exclude each other")
         if options.bm25 not in ("lucene", "bright"):
             raise typer.BadParameter(f"--bm25 is {options.bm25!r}, choose lucene or bright")
         return BM25Retriever("bright" if options.bm25 == "bright" else "lucene")
+    if options.pipeline is None:
+        return _dense(options)
+    from reasonembed.evaluation.pipeline import PipelineRetriever, needs_embedder
+
+    pipeline = open_things.enter_context(_pipeline(options.pipeline, options))
+    return PipelineRetriever(pipeline, _dense(options) if needs_embedder(pipeline) else None)
+
+
+def _dense(options: _Options) -> DenseRetriever:
     from reasonembed.encode.embedder import Embedder
+    from reasonembed.evaluation.retrievers import DenseRetriever
 
     embedder = Embedder(
         model_place(options.model), engine=options.engine, device=options.device, dtype=options.dtype,
         revision=options.revision, trust_remote_code=options.trust_remote_code,
     )  # fmt: skip
     return DenseRetriever(embedder, cache=not options.no_cache)
+
+
+def _pipeline(source: str, options: _Options) -> Pipeline:
+    from reasonembed.search.pipeline import Pipeline
+    from reasonembed.search.pipeline_config import RewriteConfig, load_config
+
+    name, config = load_config(source)
+    if options.rewrites is not None:
+        config = config.model_copy(update={"rewrite": RewriteConfig(file=options.rewrites)})
+    return Pipeline(config, name=name, llm=options.llm)
 
 
 def _show(results: list[Result], published: Published | None, options: _Options) -> None:

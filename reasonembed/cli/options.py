@@ -29,6 +29,20 @@ TrustRemoteCode = Annotated[
 SkipEmpty = Annotated[
     bool, typer.Option("--skip-empty", help="Leave out empty documents instead of refusing the file.")
 ]
+PipelineName = Annotated[
+    str | None,
+    typer.Option(
+        "--pipeline", metavar="NAME|FILE", help="bge-reasoner, hybrid, hybrid-rewrite-rerank, or a YAML file."
+    ),
+]
+LlmPlace = Annotated[
+    str | None,
+    typer.Option(
+        "--llm",
+        metavar="PLACE",
+        help="Language model: URL of an OpenAI-compatible server, .gguf file, OpenVINO folder.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON alone on standard output.")]
 
 

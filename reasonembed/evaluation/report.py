@@ -184,6 +184,13 @@ def _notes(results: Sequence[Result], against: Published | None) -> tuple[str, .
         cut, texts = (sum(fact.get(key) or 0 for fact in facts) for key in ("cut", "texts"))
         if cut:
             notes.append(f"{cut:,} of {texts:,} {what} were cut to the length limit")
+    for result in results:
+        if drawn := result.made_by.get("sample"):
+            notes.append(
+                f"{result.task}: a sample of {drawn['queries']:,} of {drawn['of']:,} queries, seed {drawn['seed']}"
+            )
+        if (seconds := result.made_by.get("seconds_per_query")) is not None:
+            notes.append(f"{result.task}: {_spent(seconds, result.made_by.get('llm', {}))}")
     if note := results[0].made_by.get("protocol_note"):
         notes.append(f"protocol: {note}")
     if against is not None:
@@ -192,6 +199,20 @@ def _notes(results: Sequence[Result], against: Published | None) -> tuple[str, .
         if results[0].made_by.get("protocol") != "reasonembed":
             notes.append("the published figures are of the protocol reasonembed")
     return tuple(notes)
+
+
+def _spent(seconds_per_query: float, llm: Mapping[str, float]) -> str:
+    """What a pipeline took, in words."""
+    said = [f"{seconds_per_query:.2g} s a query"]
+    if llm.get("requests"):
+        tokens = f"{llm['prompt_tokens']:,.0f} tokens read, {llm['completion_tokens']:,.0f} generated"
+        said.append(
+            f"{llm['requests']:,.0f} requests ({llm['cached']:,.0f} from the cache, {llm['failed']:,.0f} failed)"
+        )
+        said.append(tokens + (f", cost {llm['cost']:.4g}" if "cost" in llm else ""))
+        unusable = [(llm.get("failed_rewrites"), "rewrites failed"), (llm.get("unparsed"), "answers not readable")]
+        said += [f"{count:,.0f} {what}" for count, what in unusable if count]
+    return "; ".join(said)
 
 
 def _comparison_cells(comparison: Comparison) -> tuple[str, ...]:

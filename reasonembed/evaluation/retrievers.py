@@ -90,11 +90,11 @@ class DenseRetriever:
         """
         from reasonembed.search.exact import ExactSearcher
 
-        documents, document_facts = self._encode(
+        documents, document_facts = self.encode(
             [document.content for document in task.documents],
             "document", None, plan.document_max_length, progress,
         )  # fmt: skip
-        queries, query_facts = self._encode(
+        queries, query_facts = self.encode(
             [query.text for query in task.queries], "query", plan.instruction, plan.query_max_length, progress
         )
         started = time.perf_counter()
@@ -106,12 +106,23 @@ class DenseRetriever:
             "queries": query_facts,
             "search_seconds": round(time.perf_counter() - started, 3),
         }
-        return Retrieved(_run(self.embedder.name, task, hits), facts)
+        return Retrieved(run_of(self.embedder.name, task, hits), facts)
 
-    def _encode(
+    def encode(
         self, texts: list[str], kind: Kind, instruction: str | None, max_length: int | None, progress: bool
     ) -> tuple[Vectors, dict[str, Any]]:
-        """Vectors (n_texts, dim) float32, and how many texts, cut ones, seconds."""
+        """Embed texts through the cache.
+
+        Args:
+            texts: Queries or documents.
+            kind: Which of the two.
+            instruction: Of queries.
+            max_length: Limit in tokens; None takes the embedder's own.
+            progress: Show a progress bar.
+
+        Returns:
+            Vectors (n_texts, dim) float32, and how many texts there were, how many were cut, how many seconds it took.
+        """
         from reasonembed.encode.cache import cached_encode
 
         counting = _Counting(self.embedder)
@@ -189,7 +200,7 @@ class BM25Retriever:
             "queries": {"texts": len(task.queries), "cut": 0},
             "search_seconds": round(ended - indexed, 3),
         }
-        return Retrieved(_run(f"bm25-{self.variant}", task, hits), facts)
+        return Retrieved(run_of(f"bm25-{self.variant}", task, hits), facts)
 
 
 class _Counting:
@@ -240,6 +251,7 @@ def exclusions(task: RetrievalTask) -> list[frozenset[str]] | None:
     return [task.excluded.get(query.id, frozenset()) for query in task.queries]
 
 
-def _run(name: str, task: RetrievalTask, hits: list[list[Hit]]) -> Run:
+def run_of(name: str, task: RetrievalTask, hits: list[list[Hit]]) -> Run:
+    """The hits of a task's queries, in their order, as a run."""
     found = {query.id: tuple(ranked) for query, ranked in zip(task.queries, hits, strict=True)}
     return Run(name, found)

@@ -7,7 +7,8 @@ written last: a task that has them is finished, and the same evaluation asked fo
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import random
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,7 +18,7 @@ from reasonembed.evaluation.plan import Plan, Wanted, described, task_key
 from reasonembed.evaluation.retrievers import DenseRetriever, Retriever
 from reasonembed.io.manifest import fingerprint, now, read_json, versions, write_json
 from reasonembed.io.trec import write_run
-from reasonembed.types import RetrievalTask, Run
+from reasonembed.types import Qrels, RetrievalTask, Run
 
 if TYPE_CHECKING:
     from reasonembed.encode.embedder import Embedder
@@ -91,6 +92,8 @@ def evaluate(
     out: Path | str | None = None,
     cache: bool = True,
     cache_dir: Path | str | None = None,
+    sample: int | None = None,
+    seed: int = 0,
     progress: bool = False,
 ) -> Result:
     """Search a task and score the hits.
@@ -107,13 +110,15 @@ def evaluate(
             (same data, model, plan and versions), that is read instead.
         cache: Keep an `Embedder`'s vectors by content, so that a second run embeds nothing.
         cache_dir: Where; None is `encode.cache.default_cache_dir()`.
+        sample: Score so many of the queries, drawn at random; None scores all.
+        seed: Of the draw.
         progress: Show progress bars on standard error.
 
     Returns:
         Scores, and everything that made them.
 
     Raises:
-        DataError: An unknown protocol or metric.
+        DataError: An unknown protocol or metric, or a sample below 1.
         StorageError: A file could not be written whole.
 
     Example:
@@ -128,6 +133,10 @@ def evaluate(
         if hasattr(retriever, "retrieve")
         else DenseRetriever(retriever, cache=cache, cache_dir=cache_dir)
     )
+    drawn = {}
+    if sample is not None:
+        drawn = {"sample": {"queries": min(sample, len(task.queries)), "of": len(task.queries), "seed": seed}}
+        task = sampled(task, sample, seed)
     plan = system.plan(task, Wanted(protocol, instruction, max_length, depth, metric))
     description = system.describe()
     identity = _identity(task, plan, description)
@@ -136,11 +145,31 @@ def evaluate(
         logger.info("%s: already evaluated, read from %s", known.label, target)
         return known
     retrieved = system.retrieve(task, plan, progress=progress)
-    made_by = {"evaluation": identity, **description, **described(plan), **retrieved.facts}
+    made_by = {"evaluation": identity, **description, **described(plan), **drawn, **retrieved.facts}
     result = _scored(task, plan.metric, retrieved.run, made_by)
     if target is not None:
         write_result(target, result)
     return result
+
+
+def sampled(task: RetrievalTask, n: int, seed: int) -> RetrievalTask:
+    """A task with n of its queries, drawn at random, in their order; all of them where there are no more.
+
+    Its split is named after the draw, so that its files and its label are not those of the whole.
+
+    Raises:
+        DataError: n is below 1.
+    """
+    if n < 1:
+        raise DataError(f"a sample of {n} queries was asked for, the least is 1", fix="such as 50")
+    if n >= len(task.queries):
+        return task
+    places = sorted(random.Random(seed).sample(range(len(task.queries)), n))
+    queries = tuple(task.queries[place] for place in places)
+    qrels = Qrels({query.id: task.qrels.relevance[query.id] for query in queries})
+    excluded = {query.id: task.excluded[query.id] for query in queries if query.id in task.excluded}
+    split = f"{task.split}-sample{n}-seed{seed}"
+    return replace(task, queries=queries, qrels=qrels, excluded=excluded, split=split)
 
 
 def _scored(task: RetrievalTask, metric: str, run: Run, made_by: dict[str, Any]) -> Result:

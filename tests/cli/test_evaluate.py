@@ -6,6 +6,7 @@ import json
 import logging
 
 import pytest
+from llm_server import Act, LlmServer
 from typer.testing import CliRunner
 
 from reasonembed.cli import app
@@ -67,6 +68,54 @@ def test_json_stands_alone_on_standard_output(beir):
     value = json.loads(result.stdout)
     assert value["results"][0]["made_by"]["depth"] == 3
     assert "beir/words" in result.stderr
+
+
+def thinker(asked):
+    """The scripted model: the question's own word as its rewrite; for documents no score that can be read."""
+    return Act(text="I cannot say." if "<score>" in asked.prompt else f"On the {asked.prompt.split('Which ')[1]}")
+
+
+def test_a_pipeline_with_all_its_stages(beir, tmp_path):
+    out = tmp_path / "out"
+    command = ("eval", "beir", beir, "--pipeline", "hybrid-rewrite-rerank", "-o", out, "--sample", 3, "--seed", 7)
+    with LlmServer(thinker) as server:
+        result = invoke(*command, "--llm", server.url)
+        assert result.exit_code == 0, result.output
+        assert sum(server.asked.values()) == 3 * (2 + 10)
+        again = invoke(*command, "--llm", server.url, "--json")
+        assert sum(server.asked.values()) == 36, "read from the score file"
+    assert "a sample of 3 of 5 queries, seed 7" in result.stdout
+    assert "36 requests (0 from the cache, 0 failed)" in " ".join(result.stdout.split())
+    assert "30 answers not readable" in " ".join(result.stdout.split())
+    made = json.loads(again.stdout)["results"][0]["made_by"]
+    assert made["sample"] == {"queries": 3, "of": 5, "seed": 7}
+    assert made["pipeline"]["config"]["rerank"]["judge"]["depth"] == 10
+    assert made["pipeline"]["rewriter"]["llm"]["model"] == "scripted"
+    assert made["model"] == "hybrid-rewrite-rerank, all-MiniLM-L6-v2-int8"
+    assert made["stages"]["judge"]["unparsed"] == 30
+    assert made["stages"]["rewrite"]["completion_tokens"] > 0
+    assert made["seconds_per_query"] > 0
+    assert len(made["fingerprint"]) == 32
+    assert (out / "beir/words-test-sample3-seed7.trec").is_file()
+    assert "words (test-sample3-seed7)" in result.stdout
+
+
+def test_cached_rewrites_instead_of_a_model(beir, tmp_path):
+    rows = [{"id": f"q-{word}", "rewrites": [f"On the {word}.", "All."]} for word in WORDS[:5]]
+    (tmp_path / "old.jsonl").write_text(_lines(rows))
+    (tmp_path / "words.yaml").write_text("views: {bm25: {kind: bm25}}\n")
+    command = ("eval", "beir", beir, "--pipeline", tmp_path / "words.yaml", "--json")
+    result = invoke(*command, "--rewrites", tmp_path / "old.jsonl")
+    assert result.exit_code == 0, result.output
+    (value,) = json.loads(result.stdout)["results"]
+    assert value["score"] == 1.0
+    assert value["made_by"]["engine"] == "bm25s"
+    assert value["made_by"]["pipeline"]["rewrites_file"]["digest"]
+    assert value["made_by"]["pipeline"]["config"]["rewrite"] == {"file": str(tmp_path / "old.jsonl")}
+    (tmp_path / "old.jsonl").write_text(_lines(rows[:3]))
+    missing = invoke(*command, "--rewrites", tmp_path / "old.jsonl")
+    assert isinstance(missing.exception, DataError)
+    assert "q-light" in str(missing.exception)
 
 
 def test_queries_file_and_split(beir, tmp_path):
@@ -159,6 +208,8 @@ def test_empty_documents(beir, caplog):
 def test_wrong_usage_has_exit_code_2(beir):
     assert invoke("eval", "beir", beir, "--bm25", "okapi").exit_code == 2
     assert invoke("eval", "beir", beir, "--bm25", "lucene", "--model", "x").exit_code == 2
+    assert invoke("eval", "beir", beir, "--bm25", "lucene", "--pipeline", "hybrid").exit_code == 2
+    assert invoke("eval", "beir", beir, "--llm", "http://localhost:1/v1").exit_code == 2
     assert invoke("eval", "beir").exit_code == 2
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from llm_server import Act, LlmServer
 from typer.testing import CliRunner
 
 from reasonembed.cli import app
@@ -70,7 +71,6 @@ def test_errors_name_the_fix(index, tmp_path):
     for arguments, error, message in (
         (["search", str(tmp_path / "none"), "x"], DataError, "reasonembed index"),
         (["search", str(index), " "], DataError, "question 0 is empty"),
-        (["index", str(tmp_path), "-o", str(tmp_path / "i")], DataError, r"corpus\.jsonl"),
     ):
         result = runner.invoke(app, arguments)
         assert result.exit_code == 1
@@ -99,7 +99,80 @@ def test_main_prints_one_line_and_leaves_with_1(tmp_path):
     assert "Traceback" not in result.stderr
 
 
-HEAVY = {"torch", "transformers", "datasets", "scipy", "bm25s", "pytrec_eval", "pandas"}
+def thinker(asked):
+    """The scripted model: a rewrite of the question, or a score and a reason for a document."""
+    if "<score>" not in asked.prompt:
+        return Act(text="<think>An eigenvector keeps its direction.</think><response>eigenvector matrix</response>")
+    score = 90 if "eigenvector keeps" in asked.prompt.split("[begin of document]")[1] else 10
+    return Act(text=f"It is about [b]{score}[/b] things. \x1b]0; <score>{score}</score>")
+
+
+def test_all_stages_by_flags_and_why(index):
+    flags = ("--hybrid", "--rewrite", "--rerank", "--explain")
+    with LlmServer(thinker) as server:
+        command = ["search", str(index), "vectors that keep their way", *flags, "--llm", server.url]
+        result = runner.invoke(app, command, env={"COLUMNS": "80"})
+        assert result.exit_code == 0, result.output
+        asked = sum(server.asked.values())
+        answer = json.loads(runner.invoke(app, [*command, "--json"]).stdout)
+        assert sum(server.asked.values()) == asked, "the second time everything comes from the cache"
+    lines = result.stdout.splitlines()
+    assert all(len(line) <= 80 for line in lines), result.stdout
+    assert "rewrite 1: An eigenvector keeps its direction. eigenvector matrix" in result.stdout
+    assert "\x1b" not in result.stdout
+    assert lines[2].startswith("  1  ")
+    assert "eigen" in lines[2]
+    for word in ("dense", "bm25", "hybrid", "judge", "was #", "[b]90[/b] things", "tokens in", "seconds"):
+        assert word in result.stdout, word
+    first = answer["hits"][0]
+    assert first["id"] == "eigen"
+    assert first["lists"]["bm25"]["rank"] == 1
+    assert first["rerank"]["judge"]["score"] == 90
+    assert first["rerank"]["judge"]["before"] == first["lists"]["hybrid"]["rank"]
+    assert len(answer["rewrites"]) == 2
+    assert answer["stages"]["judge"]["requests"] == answer["stages"]["judge"]["cached"] == 3
+    assert answer["pipeline"]["config"]["rewrite"]["n"] == 2
+    assert answer["model"]["engine"] == "openvino"
+    assert (index / "bm25-bright/bm25.json").is_file()
+
+
+def test_a_pipeline_of_ones_own_equals_the_flags(index, tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "views: {dense: {kind: dense}, bm25: {kind: bm25}}\nfusion: {method: rrf}\nk: 2\n"
+    )
+    command = ["search", str(index), "errors of a code", "--json", "--pipeline"]
+    answer = json.loads(runner.invoke(app, [*command, str(tmp_path / "mine.yaml")]).stdout)
+    assert [hit["id"] for hit in answer["hits"]] == ["code", answer["hits"][1]["id"]]
+    assert answer["hits"][0]["score"] == pytest.approx(1 / 61)
+    assert answer["pipeline"]["name"] == "mine"
+    by_name = json.loads(runner.invoke(app, [*command, "hybrid"]).stdout)
+    by_flag = json.loads(runner.invoke(app, [*command[:-1], "--hybrid"]).stdout)
+    assert by_name["hits"] == by_flag["hits"]
+    assert len(by_name["hits"]) == 3
+
+
+def test_words_alone_open_no_model(index, tmp_path):
+    (tmp_path / "words.yaml").write_text("views: {bm25: {kind: bm25, variant: bright}}\n")
+    command = ["search", str(index), "errors of a code", "--pipeline", str(tmp_path / "words.yaml")]
+    answer = json.loads(runner.invoke(app, [*command, "--json", "-m", str(tmp_path / "nowhere")]).stdout)
+    assert answer["hits"][0]["id"] == "code"
+    assert answer["model"] is None
+    shown = runner.invoke(app, [*command, "-k", "1"]).stdout
+    assert shown.startswith("  1  ")
+    assert "code  Linear" in shown
+
+
+def test_wrong_usage_of_stages_has_exit_code_2(index):
+    for arguments in (
+        ["--rewrite"], ["--rerank"], ["--llm", "http://localhost:1/v1"], ["--pipeline", "hybrid", "--hybrid"],
+    ):  # fmt: skip
+        assert runner.invoke(app, ["search", str(index), "x", *arguments]).exit_code == 2, arguments
+    missing = runner.invoke(app, ["search", str(index), "x", "--pipeline", "bge-reasoner"])
+    with pytest.raises(DataError, match="add --llm"):
+        raise missing.exception
+
+
+HEAVY = {"torch", "transformers", "datasets", "scipy", "bm25s", "pytrec_eval", "pandas", "yaml", "openai"}
 
 
 @pytest.mark.parametrize(

@@ -94,3 +94,89 @@ class RetrievalTask:
     qrels: Qrels
     excluded: Mapping[str, frozenset[str]] = field(default_factory=dict)
     split: str = "test"
+
+
+@dataclass(frozen=True, slots=True)
+class SynthQuery:
+    """A query written from a document of the corpus (ReMixer, paper.md 1.2).
+
+    Attributes:
+        id: Unique within its run.
+        text: The query.
+        source: Id of the document it was written from; never a candidate of this query.
+        length: Drawn length in words: (least, most).
+        level: Drawn education level, such as `college`.
+        reasoning: The query with its analysis (`reasoning_query`); empty until that stage has run.
+    """
+
+    id: str
+    text: str
+    source: str
+    length: tuple[int, int]
+    level: str
+    reasoning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A document that may be relevant to a query.
+
+    Attributes:
+        query: Id of the query.
+        document: Id of the document.
+        rank: Place among the query's candidates, from 1.
+        score: Of the miner that found it; a cosine for dense search.
+    """
+
+    query: str
+    document: str
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """A judged pair.
+
+    Attributes:
+        query: Id of the query.
+        document: Id of the document.
+        score: Mean of the samples, in [1, 5] (paper.md 1.4).
+        samples: The scores of the samples that could be read.
+        reason: The judge's reasoning, of the sample nearest the mean (of equally near ones the first).
+        rank: Of the candidate.
+    """
+
+    query: str
+    document: str
+    score: float
+    samples: tuple[float, ...]
+    reason: str
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSample:
+    """A query with its positives and hard negatives, as FlagEmbedding and the authors' released data write it.
+
+    Attributes:
+        query: Text.
+        pos: Texts of relevant documents, at least one.
+        neg: Texts of hard negatives.
+        prompt: Instruction of the query; None is the trainer's own.
+        reasoning_query: The query with its analysis; None where there is none.
+        pos_scores: Judgements of `pos`, one each; None where nobody judged.
+        neg_scores: Judgements of `neg`, one each.
+        train_group_size: Passages a query in training; None is the recipe's.
+        batch_size: Queries a device and batch; None is the recipe's.
+    """
+
+    query: str
+    pos: tuple[str, ...]
+    neg: tuple[str, ...]
+    prompt: str | None = None
+    reasoning_query: str | None = None
+    pos_scores: tuple[float, ...] | None = None
+    neg_scores: tuple[float, ...] | None = None
+    train_group_size: int | None = None
+    batch_size: int | None = None

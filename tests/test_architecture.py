@@ -13,14 +13,17 @@ import reasonembed
 
 PACKAGE = Path(reasonembed.__file__).parent
 ORDER = (
-    ("types", "errors", "progress"),
+    ("types", "errors", "progress", "openvino_runtime"),
     ("protocols",),
     ("io",),
     ("data",),
+    ("llm", "corpus"),
     ("model",),
     ("encode",),
     ("search",),
     ("evaluation",),
+    ("dataset",),
+    ("synth",),
     ("demo",),
     ("cli",),
 )  # from design.md section 1, above to below

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from reasonembed.cli import bench, compare, demo, doctor, encode, evaluate, index, search
+from reasonembed.cli import bench, compare, data, demo, doctor, encode, evaluate, index, search, synth
 from reasonembed.errors import ReasonEmbedError
 
 app = typer.Typer(
@@ -39,6 +39,8 @@ app.command("demo")(demo.demo)
 app.command("encode")(encode.encode)
 app.command("index")(index.index)
 app.command("search")(search.search)
+app.add_typer(synth.app, name="synth")
+app.add_typer(data.app, name="data")
 app.add_typer(evaluate.app, name="eval")
 app.command("compare")(compare.compare)
 app.command("doctor")(doctor.doctor)

@@ -1,0 +1,1 @@
+"""Training samples: read and written, labelled, counted, checked for leaks, converted."""

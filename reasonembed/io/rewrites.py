@@ -5,7 +5,7 @@ A row is `{"id", "rewrites": [str]}` (ours) or `{"id", "query"}` (a BRIGHT file 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,17 @@ _STEMS = ("rewrites", "gpt4_reason", "claude-3-opus_reason", "llama3-70b_reason"
 """Files looked for in a folder: ours, and the configurations of xlangai/BRIGHT (paper.md section 4)."""
 
 
-def read_rewrites(path: Path | str, *, wanted: Collection[str] = ()) -> dict[str, tuple[str, ...]]:
+def read_rewrites(path: Path | str) -> dict[str, tuple[str, ...]]:
     """Read rewritten queries.
 
     Args:
         path: A `.jsonl` or `.jsonl.gz` file, or a folder that holds exactly one of the known names.
-        wanted: Ids of the queries that will be searched; the file may hold more.
 
     Returns:
         query id -> its rewrites, at least one each, in file order.
 
     Raises:
-        DataError: A line is broken or names an id twice, a rewrite is empty or no text, or the file lacks an id of `wanted`.
+        DataError: A line is broken or names an id twice, or a rewrite is empty or no text.
     """
     file = _file(Path(path))
     found: dict[str, tuple[str, ...]] = {}
@@ -37,13 +36,27 @@ def read_rewrites(path: Path | str, *, wanted: Collection[str] = ()) -> dict[str
         if key in found:
             raise DataError(f"duplicate query id {key!r}", path=file, line=line, fix="one line a query")
         found[key] = _texts(row, path=file, line=line)
-    if missing := [key for key in wanted if key not in found]:
+    return found
+
+
+def rewrites_for(ids: Sequence[str], found: Mapping[str, tuple[str, ...]], *, path: Path) -> list[tuple[str, ...]]:
+    """The rewrites of some queries, in their order.
+
+    Args:
+        ids: Of the queries that will be searched.
+        found: From `read_rewrites`; may hold more.
+        path: Where they came from, for the message.
+
+    Raises:
+        DataError: A query has none.
+    """
+    if missing := [key for key in ids if key not in found]:
         named = ", ".join(map(repr, missing[:5])) + (", ..." if len(missing) > 5 else "")
         raise DataError(
-            f"no rewrite for {len(missing)} of {len(wanted)} queries: {named}",
-            path=file, fix="take the file of this task, or add the missing queries with their own text as the rewrite",
+            f"no rewrite for {len(missing)} of {len(ids)} queries: {named}",
+            path=path, fix="take the file of this task, or add the missing queries with their own text as the rewrite",
         )  # fmt: skip
-    return found
+    return [found[key] for key in ids]
 
 
 def write_rewrites(path: Path | str, rewrites: Mapping[str, Sequence[str]]) -> int:

@@ -32,8 +32,9 @@ from reasonembed.openvino_runtime import import_openvino
 
 logger = logging.getLogger(__name__)
 
-BATCHED_TOKENS = 256
-"""Tokens of one step, prompts and generation together."""
+BATCHED_TOKENS = 1024
+"""Tokens of one step, prompts and generation together: 54 generated tokens/s beside 165 read against 51 and 150 with 256
+(Qwen2.5-1.5B, 32 prompts of 222 tokens, two cores without AMX)."""
 _GRAPHS = ("openvino_model.xml", "openvino_tokenizer.xml", "openvino_detokenizer.xml")
 _GGUF_SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 """Bytes of the value types of GGUF (ggml docs/gguf.md); 8 is a string, 9 an array."""

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from reasonembed.errors import DataError, MismatchError
 from reasonembed.io.manifest import read_json, write_json
 from reasonembed.io.vectors import open_vectors, write_vectors
-from reasonembed.search.candidates import Candidates, Exclusions, room_of
+from reasonembed.search.candidates import Candidates, room_of
 from reasonembed.search.ranking import check_exclude, check_k, check_new_ids
 from reasonembed.search.scorers import FEW_QUERIES, Matrix, Places, Scorer, check_scorer, open_scorer
 from reasonembed.search.scorers.numpy import squared_norms
@@ -29,13 +29,17 @@ from reasonembed.types import Hit
 
 QUERY_BLOCK = 128
 CANDIDATES = 2_000_000
-"""Candidates that all queries of a block have room for together, 13 bytes each (26 MB); for a large k the blocks of
+"""Candidates that all queries of a block have room for together, 12 bytes each (24 MB); for a large k the blocks of
 queries get smaller, down to one query."""
+SLACK = 16
+"""With exclusions `k // 2 + SLACK` more documents are found than asked for. If more than so many of the best are excluded, the
+query is searched again with room for all its exclusions."""
 THIN = 2
 """Candidates are thinned out when so many times the tiles were seen as at the last time: k more came in since."""
 RESCORE_BLOCK = 512
 """Vectors gathered at once for their final scores: 512 x 384 float64 = 1.5 MiB, near a core's own cache."""
 CHECK_BLOCK = 32_768
+Exclusions = Sequence[set[str] | frozenset[str]]
 VECTORS_FILE = "vectors.npy"
 IDS_FILE = "ids.json"
 
@@ -48,11 +52,11 @@ class ExactSearcher:
     the backend, its type, the tiles, or the company of a query.
 
     Memory beyond the vectors does not grow with their number. For blocks of `QUERY_BLOCK` queries and tiles of 4,096
-    documents: 2.5 MiB of scores, a bfloat16 tile of `4096 * dim * 2` bytes, at most 26 MB of candidates for k up to
-    3,700 (`26 * (k + 4096)` bytes a query beyond, at least one query at once), the same again while they are thinned
+    documents: 2.5 MiB of scores, a bfloat16 tile of `4096 * dim * 2` bytes, at most 24 MB of candidates for k up to
+    3,700 (`24 * (k + 4096)` bytes a query beyond, at least one query at once), the same again while they are thinned
     out, 15 MB of what a tile offers, `RESCORE_BLOCK * dim * 12` bytes a thread; below 96 MiB together at dim 1,024
-    and k 2,000 (tests/search/test_exact_memory.py). Exclusions take 8 bytes a document and 16 an excluded id. The list
-    that is returned is the caller's: some 150 bytes a hit. On a GPU `n * dim * 2` bytes of its memory, as far as they fit,
+    and k 2,000 (tests/search/test_exact_memory.py). With exclusions k counts half as much
+    again. The list that is returned is the caller's: some 150 bytes a hit. On a GPU `n * dim * 2` bytes of its memory, as far as they fit,
     and tiles twice as large.
 
     Args:
@@ -73,7 +77,6 @@ class ExactSearcher:
         self._lock = threading.Lock()
         self._ids: list[str] = []
         self._position: dict[str, int] = {}
-        self._hashes = np.empty(0, np.int64)
         self._blocks: list[Matrix] = []
         self._starts: list[int] = []
         self._source: Path | None = None
@@ -149,21 +152,43 @@ class ExactSearcher:
         hits: list[list[Hit]] = []
         with self._lock, ThreadPoolExecutor(_cores()) as threads:
             scorer = self._scorer(len(queries))
-            step = max(1, min(QUERY_BLOCK, CANDIDATES // room_of(k, scorer.tile)))
+            slack = 0 if banned is None else min(max(map(len, banned), default=0), k // 2 + SLACK)
+            step = max(1, min(QUERY_BLOCK, CANDIDATES // room_of(k + slack, scorer.tile)))
             for start in range(0, len(queries), step):
                 rows = slice(start, start + step)
-                hits += self._search_block(queries[rows], k, banned and banned[rows], scorer, threads)
+                hits += self._search_block(queries[rows], k, banned and banned[rows], slack, scorer, threads)
         return hits
 
     def _search_block(
-        self, queries: Matrix, k: int, exclude: Exclusions | None, scorer: Scorer,
+        self,
+        queries: Matrix,
+        k: int,
+        exclude: Exclusions | None,
+        slack: int,
+        scorer: Scorer,
         threads: ThreadPoolExecutor,
-    ) -> list[list[Hit]]:  # fmt: skip
+    ) -> list[list[Hit]]:
         wide = queries.astype(np.float64)
-        candidates = self._candidates(queries, wide, k, exclude, scorer)
-        found = threads.map(lambda row: self._best(wide[row], candidates[row], k), range(len(queries)))
+        candidates = self._candidates(queries, wide, k + slack, scorer)
+        places = [candidates[row] for row in range(len(queries))]
+        again: list[tuple[int, set[str] | frozenset[str]]] = []
+        for row, banned in enumerate(exclude or ()):
+            allowed = self._allowed(places[row], banned)
+            if len(places[row]) - len(allowed) > slack:
+                again.append((row, banned))
+            places[row] = allowed
+        found = threads.map(lambda row: self._best(wide[row], places[row], k), range(len(queries)))
         with _no_collection():
-            return [self._hits(places, scores, k) for places, scores in found]
+            hits = [self._hits(places, scores, k) for places, scores in found]
+        for row, banned in again:
+            [hits[row]] = self._search_block(queries[row : row + 1], k, [banned], len(banned), scorer, threads)
+        return hits
+
+    def _allowed(self, places: Places, banned: Collection[str]) -> Places:
+        """Those of some documents that are not excluded."""
+        ids = map(self._ids.__getitem__, places.tolist())
+        kept: Places = places[~np.fromiter(map(banned.__contains__, ids), bool, len(places))]
+        return kept
 
     def _hits(self, places: Places, scores: Matrix, k: int) -> list[Hit]:
         """The first k of some documents whose scores descend; equal scores by id."""
@@ -174,9 +199,7 @@ class ExactSearcher:
             ids[tied] = sorted(ids[tied])
         return list(map(Hit, ids[:k], scores[:k].tolist()))
 
-    def _candidates(
-        self, queries: Matrix, wide: npt.NDArray[np.float64], k: int, exclude: Exclusions | None, scorer: Scorer
-    ) -> Candidates:  # fmt: skip
+    def _candidates(self, queries: Matrix, wide: npt.NDArray[np.float64], k: int, scorer: Scorer) -> Candidates:
         """All documents that may be among the best k, ties and rounding errors included."""
 
         def best(query: int, places: Places) -> Places:
@@ -184,10 +207,7 @@ class ExactSearcher:
             order = sorted(zip((-scores).tolist(), (self._ids[place] for place in kept), kept.tolist(), strict=True))
             return np.array([place for _, _, place in order[:k]], np.int64)
 
-        candidates = Candidates(
-            len(queries), k, tile=scorer.tile, ids=self._ids, exclude=exclude, best=best,
-            hashes=None if exclude is None else self._id_hashes(),
-        )  # fmt: skip
+        candidates = Candidates(len(queries), k, tile=scorer.tile, best=best)
         scorer.begin(queries)
         longest, lost, thin_at = 0.0, 0.0, 1
         error = scorer.error(longest, lost)
@@ -206,12 +226,6 @@ class ExactSearcher:
                 thin_at *= THIN
         candidates.thin(error)
         return candidates
-
-    def _id_hashes(self) -> Places:
-        """`hash` of every id, (n,) int64; made when something is excluded for the first time, 8 bytes a document."""
-        if len(self._hashes) != len(self._ids):
-            self._hashes = np.fromiter(map(hash, self._ids), np.int64, len(self._ids))
-        return self._hashes
 
     def _tiles(self, size: int) -> Iterator[tuple[int, Matrix]]:
         """Position of the first vector, and at most `size` vectors; tiles do not cross the blocks that were added."""

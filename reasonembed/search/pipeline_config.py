@@ -6,18 +6,16 @@ name. `final` fuses any of them. A value that is left out takes the default of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from reasonembed.errors import DataError
+from reasonembed.io.config import RECIPES, checked, find_recipe, read_yaml
 from reasonembed.search.fusion import Method
 
 HYBRID = "hybrid"
 """Name of the list that the fusion of the views makes."""
-RECIPES = Path(__file__).parents[1] / "recipes"
 """The pipelines that ship, opened by name."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=40)]
@@ -31,8 +29,8 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def given(self, *names: str) -> dict[str, Any]:
-        """The values of these names that are not None: arguments for the stage, whose own defaults hold for the rest."""
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+        """What the file says of these names, null included: arguments for the stage, whose own defaults hold for the rest."""
+        return {name: getattr(self, name) for name in names if name in self.model_fields_set}
 
 
 class PriceConfig(_Part):
@@ -119,6 +117,8 @@ class RewriteConfig(_Part):
         n: Rewrites a query.
         temperature: Of the sampling.
         top_p: Of the sampling.
+        top_k: Of the sampling; null leaves it out, for servers that refuse it.
+        repetition_penalty: Of the sampling; null leaves it out.
         max_tokens: Longest rewrite.
         keep_thinking: Whether the think block is part of the query.
         with_query: Put the query before each rewrite.
@@ -131,6 +131,8 @@ class RewriteConfig(_Part):
     n: Count | None = None
     temperature: Heat | None = None
     top_p: Share | None = None
+    top_k: Count | None = None
+    repetition_penalty: Annotated[float, Field(gt=0)] | None = None
     max_tokens: Count | None = None
     keep_thinking: bool | None = None
     with_query: bool | None = None
@@ -214,10 +216,12 @@ class CrossEncoderConfig(_RerankConfig):
     Attributes:
         kind: `cross-encoder`.
         model: Directory or hub name.
+        max_length: Tokens of question and document together; null takes the model's own.
     """
 
     kind: Literal["cross-encoder"]
     model: str
+    max_length: Count | None = None
 
 
 ViewConfig = Annotated[DenseConfig | Bm25Config, Field(discriminator="kind")]
@@ -291,12 +295,8 @@ def load_config(source: Path | str) -> tuple[str, PipelineConfig]:
     Raises:
         DataError: No such pipeline, or a value in it is wrong: file, key, value and what to do.
     """
-    path = Path(source)
-    if not path.suffix and not path.exists():
-        path = RECIPES / f"{source}.yaml"
-    if not path.is_file():
-        raise DataError(f"no pipeline {str(source)!r}", fix=f"a YAML file, or one of {', '.join(recipe_names())}")
-    return path.stem, _with_folder(parse_config(_read_yaml(path), path=path), path.parent)
+    path = find_recipe(source, RECIPES, what="pipeline")
+    return path.stem, _with_folder(parse_config(read_yaml(path), path=path), path.parent)
 
 
 def chosen_stages(config: PipelineConfig, *, hybrid: bool, rewrite: bool, rerank: bool) -> PipelineConfig:
@@ -325,29 +325,9 @@ def parse_config(value: Any, *, path: Path | None = None) -> PipelineConfig:
     Raises:
         DataError: The first value that is wrong.
     """
-    if not isinstance(value, Mapping):
-        raise DataError(f"a mapping was expected, found {type(value).__name__}", path=path, fix="start with `views:`")
-    try:
-        return PipelineConfig.model_validate(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise DataError(*_explained(first), path=path, fix=_fix(first)) from error
-
-
-def recipe_names() -> list[str]:
-    """The pipelines that ship; recipes of other commands lie in folders of their own."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
-
-
-def _read_yaml(path: Path) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = None if mark is None else mark.line + 1
-        raise DataError(f"not YAML: {getattr(error, 'problem', error)}", path=path, line=line) from error
+    return checked(
+        PipelineConfig, value, path=path, docs="docs/pipeline.md", first_key="views", tagged=("views", "rerank")
+    )
 
 
 def _with_folder(config: PipelineConfig, folder: Path) -> PipelineConfig:
@@ -356,25 +336,3 @@ def _with_folder(config: PipelineConfig, folder: Path) -> PipelineConfig:
         return config
     moved = {name: folder / path for name, path in config.rewrite.given("prompt", "file").items()}
     return config.model_copy(update={"rewrite": config.rewrite.model_copy(update=moved)})
-
-
-def _explained(error: Any) -> tuple[str]:
-    """Key, value and what is wrong with it."""
-    place = list(error["loc"])
-    if place[:1] in (["views"], ["rerank"]):
-        del place[2:3]  # pydantic puts the stage's kind behind its name
-    key = ".".join(map(str, place))
-    problem = error["msg"].removeprefix("Value error, ")
-    if not key:
-        return (problem,)
-    value = repr(error["input"])
-    return (f"{key} is {value if len(value) <= 60 else value[:60] + ' ...'}: {problem}",)
-
-
-def _fix(error: Any) -> str:
-    return {
-        "extra_forbidden": "remove or correct this key; docs/pipeline.md lists them all",
-        "missing": "add this key",
-        "union_tag_not_found": "add `kind:`",
-        "union_tag_invalid": "correct `kind:`",
-    }.get(error["type"], "correct the value; docs/pipeline.md lists what each key takes")

@@ -67,7 +67,18 @@ class Stages:
 
             stage = self.config.rewrite
             assert stage is not None
-            given = stage.given("n", "temperature", "top_p", "max_tokens", "keep_thinking", "with_query", "prompt")
+            names = (
+                "n",
+                "temperature",
+                "top_p",
+                "top_k",
+                "repetition_penalty",
+                "max_tokens",
+                "keep_thinking",
+                "with_query",
+                "prompt",
+            )
+            given = stage.given(*names)
             self._rewriters[task] = Rewriter(self.llm(stage.llm), task=stage.task or task, **given)
         return self._rewriters[task]
 
@@ -93,13 +104,14 @@ class Stages:
         Raises:
             DataError: The queries have no ids, or the file lacks one.
         """
-        written = self.written
+        from reasonembed.io.rewrites import rewrites_for
+
         if ids is None:
             raise DataError("rewrites from a file go by query ids, a question has none", fix="rewrite with --llm")
-        if missing := [identifier for identifier in ids if identifier not in written]:
-            named = ", ".join(missing[:5]) + (", ..." if missing[5:] else "")
-            raise DataError(f"no rewrites of {len(missing):,} queries: {named}", fix="give the file of this task")
-        return [written[identifier] for identifier in ids]
+        written, stage = self.written, self.config.rewrite
+        assert stage is not None
+        assert stage.file is not None
+        return rewrites_for(ids, written, path=stage.file)
 
     def reranker(self, name: str, task: str | None) -> Reranker:
         """A reranker by its name in the pipeline, for queries of a task.
@@ -117,7 +129,7 @@ class Stages:
         if isinstance(stage, CrossEncoderConfig):
             from reasonembed.search.rerank.cross_encoder import CrossEncoderReranker
 
-            return CrossEncoderReranker(stage.model, depth=stage.depth)
+            return CrossEncoderReranker(stage.model, depth=stage.depth, **stage.given("max_length"))
         llm, meant = self.llm(stage.llm), stage.task or task
         if isinstance(stage, RubricConfig):
             from reasonembed.search.rerank.rubric import RubricReranker

@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from reasonembed.dataset.label import NEGATIVE, POSITIVE
-from reasonembed.errors import DataError
+from reasonembed.io.config import RECIPES, checked, find_recipe, read_yaml
 from reasonembed.search.pipeline_config import LlmConfig
 from reasonembed.synth.judgement import AnnotateSettings
 from reasonembed.synth.tasks import writing_for
 
-RECIPES = Path(__file__).parents[1] / "recipes" / "synth"
+SYNTH_RECIPES = RECIPES / "synth"
 """The syntheses that ship, opened by name."""
 DEFAULT_MODEL = "default"
 """Name of the embedding model that ships, in `mine.miners`."""
@@ -292,13 +292,8 @@ def load_synth_config(source: Path | str) -> SynthConfig:
     Raises:
         DataError: No such file, or a value in it is wrong: file, key, value and what to do.
     """
-    path = Path(source)
-    if not path.suffix and not path.exists():
-        path = RECIPES / f"{source}.yaml"
-    if not path.is_file():
-        shipped = ", ".join(sorted(found.stem for found in RECIPES.glob("*.yaml")))
-        raise DataError(f"no synthesis {str(source)!r}", fix=f"a YAML file, or one of {shipped}")
-    return _placed(parse_synth_config(_read_yaml(path), path=path), path.parent)
+    path = find_recipe(source, SYNTH_RECIPES, what="synthesis")
+    return _placed(parse_synth_config(read_yaml(path), path=path), path.parent)
 
 
 def parse_synth_config(value: Any, *, path: Path | None = None) -> SynthConfig:
@@ -311,24 +306,7 @@ def parse_synth_config(value: Any, *, path: Path | None = None) -> SynthConfig:
     Raises:
         DataError: The first value that is wrong.
     """
-    if not isinstance(value, Mapping):
-        raise DataError(f"a mapping was expected, found {type(value).__name__}", path=path, fix="start with `name:`")
-    try:
-        return SynthConfig.model_validate(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise DataError(_explained(first), path=path, fix=_fix(first["type"])) from error
-
-
-def _read_yaml(path: Path) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = None if mark is None else mark.line + 1
-        raise DataError(f"not YAML: {getattr(error, 'problem', error)}", path=path, line=line) from error
+    return checked(SynthConfig, value, path=path, docs="docs/synth.md", first_key="name")
 
 
 def _placed(config: SynthConfig, folder: Path) -> SynthConfig:
@@ -340,20 +318,3 @@ def _placed(config: SynthConfig, folder: Path) -> SynthConfig:
     sources = config.sources.model_copy(update={"exclude_qrels": moved(config.sources.exclude_qrels)})
     samples = config.samples.model_copy(update={"leaks": moved(config.samples.leaks)})
     return config.model_copy(update={"corpus": moved(config.corpus), "sources": sources, "samples": samples})
-
-
-def _explained(error: Any) -> str:
-    """Key, value and what is wrong with it."""
-    key = ".".join(str(part) for part in error["loc"])
-    problem: str = error["msg"].removeprefix("Value error, ")
-    if not key or error["type"] == "missing":
-        return f"{key}: {problem}" if key else problem
-    value = repr(error["input"])
-    return f"{key} is {value if len(value) <= 60 else value[:60] + ' ...'}: {problem}"
-
-
-def _fix(kind: str) -> str:
-    return {
-        "extra_forbidden": "remove or correct this key; docs/synth.md lists them all",
-        "missing": "add this key",
-    }.get(kind, "correct the value; docs/synth.md lists what each key takes")

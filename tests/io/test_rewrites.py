@@ -8,7 +8,7 @@ import json
 import pytest
 
 from reasonembed.errors import DataError
-from reasonembed.io.rewrites import read_rewrites, write_rewrites
+from reasonembed.io.rewrites import read_rewrites, rewrites_for, write_rewrites
 
 
 def write(path, *rows):
@@ -26,7 +26,7 @@ def test_brights_files_of_examples(tmp_path):
     row = {"query": "reasoned", "reasoning": "x", "id": "7", "excluded_ids": ["N/A"], "gold_ids": ["a"]}
     path = tmp_path / "gpt4_reason.jsonl.gz"
     path.write_bytes(gzip.compress(json.dumps(row).encode()))
-    assert read_rewrites(path, wanted=["7"]) == {"7": ("reasoned",)}
+    assert read_rewrites(path) == {"7": ("reasoned",)}
     assert read_rewrites(tmp_path) == {"7": ("reasoned",)}
 
 
@@ -42,9 +42,10 @@ def test_a_folder_with_several_files_wants_one_named(tmp_path):
 
 def test_ids_that_are_missing_are_named(tmp_path):
     path = write(tmp_path / "r.jsonl", {"id": "1", "rewrites": ["a"]}, {"id": "x", "rewrites": ["b"]})
-    assert set(read_rewrites(path, wanted=["1"])) == {"1", "x"}
+    found = read_rewrites(path)
+    assert rewrites_for(["x"], found, path=path) == [found["x"]]
     with pytest.raises(DataError, match="no rewrite for 2 of 3 queries: '2', '3'"):
-        read_rewrites(path, wanted=["1", "2", "3"])
+        rewrites_for(["1", "2", "3"], found, path=path)
 
 
 @pytest.mark.parametrize(

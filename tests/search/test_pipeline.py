@@ -231,7 +231,7 @@ def test_rewrites_from_a_file(corpus, tmp_path):
         oracle_list("left", outcome.asked[6], (), 1000)
     )
     assert Pipeline(parse_config(config)).describe()["rewrites_file"]["digest"]
-    with pytest.raises(DataError, match="no rewrites of 1 queries: q9"):
+    with pytest.raises(DataError, match="no rewrite for 1 of 1 queries: 'q9'"):
         run(config, corpus, questions=Questions(["x"], ["q9"]))
     with pytest.raises(DataError, match="a question has none"):
         run(config, corpus, questions=Questions(["x"]))

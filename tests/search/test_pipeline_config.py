@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from reasonembed.errors import DataError
-from reasonembed.search.pipeline_config import chosen_stages, load_config, parse_config, recipe_names
+from reasonembed.io.config import RECIPES, recipe_names
+from reasonembed.search.pipeline_config import chosen_stages, load_config, parse_config
 
 DENSE = {"dense": {"kind": "dense"}}
 BOTH = {"views": {**DENSE, "words": {"kind": "bm25"}}, "fusion": {}}
@@ -29,8 +30,8 @@ def test_the_published_pipeline():
 
 
 def test_every_recipe_opens_by_name():
-    assert recipe_names() == ["bge-reasoner", "hybrid", "hybrid-rewrite-rerank"]
-    for name in recipe_names():
+    assert recipe_names(RECIPES) == ["bge-reasoner", "hybrid", "hybrid-rewrite-rerank"]
+    for name in recipe_names(RECIPES):
         assert load_config(name)[1].views
 
 
@@ -54,7 +55,7 @@ def test_stages_by_flags():
     ("value", "message"),
     [
         ([], "a mapping was expected, found list"),
-        ({}, r"views is \{\}: Field required. Fix: add this key"),
+        ({}, r"views: Field required. Fix: add this key"),
         ({"views": {}}, "views is {}: .*at least 1"),
         ({"views": {"dense": {"kind": "dens"}}}, r"views.dense is .*'dens'.*'dense', 'bm25'"),
         ({"views": {"dense": {"depth": 5}}}, "views.dense is .*kind.*Fix: add `kind:`"),

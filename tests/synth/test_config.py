@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reasonembed.errors import DataError
-from reasonembed.synth.config import RECIPES, load_synth_config, parse_synth_config
+from reasonembed.synth.config import SYNTH_RECIPES, load_synth_config, parse_synth_config
 from reasonembed.synth.tasks import KINDS, writing_for
 
 LEAST = {"name": "x", "corpus": "docs.jsonl"}
@@ -75,7 +75,7 @@ def test_broken_yaml_has_its_line(tmp_path):
         load_synth_config("nowhere")
 
 
-@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("recipe", sorted(SYNTH_RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_recipes_that_ship_are_valid(recipe):
     assert load_synth_config(recipe.stem).name
 

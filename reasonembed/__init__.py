@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from reasonembed.evaluation.runner import evaluate as evaluate
     from reasonembed.search.bm25 import BM25Searcher as BM25Searcher
     from reasonembed.search.exact import ExactSearcher as ExactSearcher
+    from reasonembed.search.pipeline import Pipeline as Pipeline
+    from reasonembed.synth.run import synthesize as synthesize
 
 _HOMES = {
     "Embedder": "reasonembed.encode.embedder",
@@ -19,10 +21,21 @@ _HOMES = {
     "FlagModel": "reasonembed.encode.flag",
     "ExactSearcher": "reasonembed.search.exact",
     "BM25Searcher": "reasonembed.search.bm25",
+    "Pipeline": "reasonembed.search.pipeline",
     "evaluate": "reasonembed.evaluation.runner",
+    "synthesize": "reasonembed.synth.run",
 }
 
-__all__ = ["BM25Searcher", "Embedder", "ExactSearcher", "FlagLLMModel", "FlagModel", "evaluate"]
+__all__ = [
+    "BM25Searcher",
+    "Embedder",
+    "ExactSearcher",
+    "FlagLLMModel",
+    "FlagModel",
+    "Pipeline",
+    "evaluate",
+    "synthesize",
+]
 
 
 def __getattr__(name: str) -> Any:

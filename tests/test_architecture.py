@@ -60,7 +60,7 @@ def test_imports_only_from_above(file):
 
 def test_public_names():
     assert sorted(reasonembed.__all__) == [
-        "BM25Searcher", "Embedder", "ExactSearcher", "FlagLLMModel", "FlagModel", "evaluate",
+        "BM25Searcher", "Embedder", "ExactSearcher", "FlagLLMModel", "FlagModel", "Pipeline", "evaluate", "synthesize",
     ]  # fmt: skip
     for name in reasonembed.__all__:
         assert getattr(reasonembed, name).__name__ == name

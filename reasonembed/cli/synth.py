@@ -51,9 +51,9 @@ def run_all(
 
     Finished stages are kept. What a changed configuration makes stale is named before it is made again.
 
-    Example:  reasonembed synth run synth-theoremqa -o runs/theoremqa --estimate
+    Example:  reasonembed synth run small -o runs/small --llm model.gguf --estimate
 
-    Then:  reasonembed synth run synth-theoremqa -o runs/theoremqa
+    Then:  reasonembed synth run small -o runs/small --llm model.gguf
     """
     from reasonembed.synth.estimate import estimate_run
     from reasonembed.synth.report import write_report
@@ -138,7 +138,7 @@ def agreement(
 def distill(
     run: RunFolder,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write: a chat a line.")],
-    queries: Annotated[int | None, typer.Option(min=1, help="Queries drawn; default: the paper's 500.")] = None,
+    queries: Annotated[int | None, typer.Option(min=1, help="Queries drawn; default: 500, Retro*'s.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All queries instead.")] = False,
     seed: Annotated[int, typer.Option(help="Of the drawing.")] = 42,
     json: options.Json = False,
@@ -182,7 +182,8 @@ def _loaded(config: str, llm: str | None) -> SynthConfig:
     from reasonembed.synth.config import load_synth_config
 
     loaded = load_synth_config(config)
-    return loaded if llm is None else loaded.model_copy(update={"llm": LlmConfig(place=llm)})
+    named = loaded.llm or LlmConfig()
+    return loaded if llm is None else loaded.model_copy(update={"llm": named.model_copy(update={"place": llm})})
 
 
 def _show_run(run: Run, *, json: bool, only: str | None = None, page: Path | None = None) -> None:

@@ -24,7 +24,7 @@ def load_prompt(package: str, name: str) -> str:
     folder = importlib.resources.files(package)
     try:
         return folder.joinpath(*name.split("/")).read_text("utf-8").strip()
-    except OSError as error:
+    except (OSError, TypeError) as error:  # TypeError: how a package without __init__.py says that a file is missing
         raise DataError(f"{package} has no prompt {name!r}", fix="check the name") from error
 
 

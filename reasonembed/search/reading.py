@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 RECORDS = frozenset(("jsonl", "table", "parquet"))
 """Kinds whose passages are records with ids of their own: never cut, never dropped as near-duplicates."""
-READERS = ("reasonembed", "pypdf", "selectolax", "python-docx", "markdown-it-py", "pyarrow", "datasketch")
+READERS = ("reasonembed", "pypdf", "selectolax", "python-docx", "pyarrow", "datasketch")
 """Packages whose version can change a passage or a signature."""
 BATCH = 1024
 """Passages held at a time where a source is streamed."""
@@ -192,7 +192,7 @@ def read_source(
 
     Raises:
         DataError: See `strict` and `named`.
-        MissingExtraError: A package that reads this kind, or finds near-duplicates, is not installed.
+        MissingExtraError: The package that finds near-duplicates is not installed.
     """
     row = SourceRow(source.key, source.kind, source.size, _trusted(source), _digest(source.path))
     if strict:

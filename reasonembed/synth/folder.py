@@ -170,6 +170,8 @@ class Run:
         """
         if self.corpus_fingerprint() is None:
             self.__dict__.pop("documents", None)
+            if not (self.folder / MANIFEST).is_file():
+                self._write_manifest({})  # first of all, so that a run killed now is known as one
             store_documents([path.absolute() for path in self.config.corpus], self.folder / CORPUS)
 
     def sources(self) -> Iterator[str]:
@@ -231,11 +233,11 @@ class Run:
         stages = {**self._manifest["stages"], report.stage: {
             "finished": now(), "settings": settings, "output": _digest(self.path(report.stage)), "report": asdict(report),
         }}  # fmt: skip
+        self._write_manifest({stage: stages[stage] for stage in STAGES if stage in stages})
+
+    def _write_manifest(self, stages: Mapping[str, Any]) -> None:
         config = self.config.model_dump(mode="json")
-        self._manifest = {
-            "format": FORMAT, "config": config, "versions": versions(),
-            "stages": {stage: stages[stage] for stage in STAGES if stage in stages},
-        }  # fmt: skip
+        self._manifest = {"format": FORMAT, "config": config, "versions": versions(), "stages": dict(stages)}
         write_json(self.folder / MANIFEST, self._manifest)
 
     def step(self, stage: str, settings: Mapping[str, Any]) -> Step:

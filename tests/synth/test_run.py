@@ -146,6 +146,13 @@ def test_kill_nine_loses_nothing_and_pays_for_nothing_twice(plain, docs, tmp_pat
     assert 0 <= twice <= kills * 2 * concurrency  # what was under way or not yet in the cache
 
 
+def test_a_run_stopped_before_its_first_stage_goes_on(docs, tmp_path):
+    config = parse_synth_config(settings(docs, llm=None))
+    Run(tmp_path / "run", config).store_corpus()
+    assert Run(tmp_path / "run", config).corpus_fingerprint()
+    assert Run(tmp_path / "run").config == config
+
+
 def test_a_finished_run_asks_nothing(plain, docs):
     run = plain[0]
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*") if path.is_file()}

@@ -309,9 +309,13 @@ def chosen_stages(config: PipelineConfig, *, hybrid: bool, rewrite: bool, rerank
         rerank: Keep the rerankers.
     """
     views = config.views if hybrid else dict(list(config.views.items())[:1])
+    final = config.final if rerank else None
+    if final is not None and final.weights is not None and not hybrid:  # the one view takes the place of all
+        weights = {next(iter(views)) if name == HYBRID else name: weight for name, weight in final.weights.items()}
+        final = final.model_copy(update={"weights": weights})
     return PipelineConfig(
         llm=config.llm, views=views, fusion=config.fusion if hybrid else None, rewrite=config.rewrite if rewrite else None,
-        rerank=config.rerank if rerank else {}, k=config.k,
+        rerank=config.rerank if rerank else {}, final=final, k=config.k,
     )  # fmt: skip
 
 

@@ -118,10 +118,11 @@ def test_all_stages_by_flags_and_why(index):
         assert sum(server.asked.values()) == asked, "the second time everything comes from the cache"
     lines = result.stdout.splitlines()
     assert all(len(line) <= 80 for line in lines), result.stdout
-    assert "rewrite 1: An eigenvector keeps its direction. eigenvector matrix" in result.stdout
+    rewrite = "rewrite 1: vectors that keep their way An eigenvector keeps its direction. eigenvector matrix"
+    assert rewrite in " ".join(result.stdout.split())
     assert "\x1b" not in result.stdout
-    assert lines[2].startswith("  1  ")
-    assert "eigen" in lines[2]
+    best = next(line for line in lines if line.startswith("  1  "))
+    assert "eigen" in best
     for word in ("dense", "bm25", "hybrid", "judge", "was #", "[b]90[/b] things", "tokens in", "seconds"):
         assert word in result.stdout, word
     first = answer["hits"][0]

@@ -49,6 +49,9 @@ def test_stages_by_flags():
     }
     plain = chosen_stages(whole, hybrid=False, rewrite=False, rerank=False)
     assert (list(plain.views), plain.fusion, plain.rewrite, plain.rerank) == (["dense"], None, None, {})
+    assert plain.final is None
+    judged = chosen_stages(whole, hybrid=False, rewrite=False, rerank=True)
+    assert judged.final.weights == {"dense": 8, "judge": 1}
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ demo: $(VENV_DEMO)/.installed  ## install the base package alone (no torch) and 
 
 install: $(VENV)/.installed  ## install the package, all that the tests need, and the tools, in .venv
 
-test: $(VENV)/.installed  ## run all tests
-	@$(VENV)/bin/python -m pytest $(ARGS)
+test: $(VENV)/.installed  ## run all tests, one process a core
+	@$(VENV)/bin/python -m pytest -n auto $(ARGS)
 
 check: $(VENV)/.installed  ## formatting, lint, types
 	@$(VENV)/bin/ruff format --check .

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import itertools
-import os
-import signal
 import sqlite3
 import threading
 import time
@@ -267,7 +266,7 @@ def test_ctrl_c_keeps_what_is_under_way_and_starts_nothing_new(tmp_path):
     with Llm(backend, cache=tmp_path / "llm.sqlite", concurrency=3) as llm:
         replies = llm.answers(questions(1000))
         next(replies)
-        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        threading.Timer(0.05, _thread.interrupt_main).start()  # a real signal: tests/llm/test_server.py, in a child
         with pytest.raises(KeyboardInterrupt):
             for _ in replies:
                 pass

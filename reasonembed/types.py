@@ -118,23 +118,6 @@ class SynthQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A document that may be relevant to a query.
-
-    Attributes:
-        query: Id of the query.
-        document: Id of the document.
-        rank: Place among the query's candidates, from 1.
-        score: Of the miner that found it; a cosine for dense search.
-    """
-
-    query: str
-    document: str
-    rank: int
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
 class Annotation:
     """A judged pair.
 

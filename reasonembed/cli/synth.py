@@ -24,6 +24,10 @@ app = typer.Typer(
 
 Config = Annotated[str, typer.Argument(help="YAML file, or the name of a recipe that ships (docs/synth.md).")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run directory; one that is there goes on.")]
+Corpus = Annotated[
+    list[Path] | None,
+    typer.Option("--corpus", help="Files and folders of documents, in place of those of the configuration; repeatable."),
+]
 RunFolder = Annotated[Path, typer.Argument(help="Run directory.")]
 
 _STAGES = {
@@ -40,6 +44,7 @@ _STAGES = {
 def run_all(
     config: Config,
     out: Out,
+    corpus: Corpus = None,
     llm: options.LlmPlace = None,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Run a small sample and say what the whole will take, no more.")
@@ -51,15 +56,15 @@ def run_all(
 
     Finished stages are kept. What a changed configuration makes stale is named before it is made again.
 
-    Example:  reasonembed synth run small -o runs/small --llm model.gguf --estimate
+    Example:  reasonembed synth run small --corpus docs/ -o runs/small --llm model.gguf --estimate
 
-    Then:  reasonembed synth run small -o runs/small --llm model.gguf
+    Then:  reasonembed synth run small --corpus docs/ -o runs/small --llm model.gguf
     """
     from reasonembed.synth.estimate import estimate_run
     from reasonembed.synth.report import write_report
     from reasonembed.synth.run import synthesize
 
-    loaded = _loaded(config, llm)
+    loaded = _loaded(config, corpus, llm)
     if estimate:
         _show_estimate(estimate_run(loaded, out, sample=sample, progress=not json), json=json)
         return
@@ -69,10 +74,12 @@ def run_all(
 
 
 def _stage_command(stage: str, summary: str) -> Callable[..., None]:
-    def command(config: Config, out: Out, llm: options.LlmPlace = None, json: options.Json = False) -> None:
+    def command(
+        config: Config, out: Out, corpus: Corpus = None, llm: options.LlmPlace = None, json: options.Json = False
+    ) -> None:
         from reasonembed.synth.run import synthesize
 
-        loaded = _loaded(config, llm)
+        loaded = _loaded(config, corpus, llm)
         _show_run(synthesize(loaded, out, stages=[stage], progress=not json), json=json, only=stage)
 
     command.__doc__ = f"""{summary} The earlier stages must have run.
@@ -176,14 +183,16 @@ def distill(
         typer.echo(f"{out}: {written:,} chats ({details})")
 
 
-def _loaded(config: str, llm: str | None) -> SynthConfig:
-    """The configuration, with the language model of the command line in place of its own."""
+def _loaded(config: str, corpus: list[Path] | None, llm: str | None) -> SynthConfig:
+    """The configuration, with the corpus and the language model of the command line in place of its own."""
     from reasonembed.search.pipeline_config import LlmConfig
     from reasonembed.synth.config import load_synth_config
 
     loaded = load_synth_config(config)
-    named = loaded.llm or LlmConfig()
-    return loaded if llm is None else loaded.model_copy(update={"llm": named.model_copy(update={"place": llm})})
+    told: dict[str, object] = {"corpus": tuple(corpus)} if corpus else {}
+    if llm is not None:
+        told["llm"] = (loaded.llm or LlmConfig()).model_copy(update={"place": llm})
+    return loaded.model_copy(update=told)
 
 
 def _show_run(run: Run, *, json: bool, only: str | None = None, page: Path | None = None) -> None:

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from reasonembed.errors import DataError, MismatchError
 from reasonembed.types import Annotation
 
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

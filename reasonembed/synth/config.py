@@ -287,13 +287,15 @@ def load_synth_config(source: Path | str) -> SynthConfig:
     """Read a synthesis.
 
     Args:
-        source: A YAML file, or the name of one that ships, such as `small`. Files named in it are taken from its folder.
+        source: A YAML file, or the name of one that ships, such as `small`. Files named in it are taken from its folder, those of one
+            that ships from the current folder.
 
     Raises:
         DataError: No such file, or a value in it is wrong: file, key, value and what to do.
     """
     path = find_recipe(source, SYNTH_RECIPES, what="synthesis")
-    return _placed(parse_synth_config(read_yaml(path), path=path), path.parent)
+    folder = Path() if path.parent == SYNTH_RECIPES else path.parent
+    return _placed(parse_synth_config(read_yaml(path), path=path), folder)
 
 
 def parse_synth_config(value: Any, *, path: Path | None = None) -> SynthConfig:

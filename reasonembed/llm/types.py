@@ -33,7 +33,8 @@ class Sampling:
         max_tokens: Longest answer, tokens.
         stop: Texts that end an answer.
         seed: For servers that can repeat an answer.
-        top_logprobs: Alternatives wanted for each generated token with their log-probabilities; 0 is none.
+        top_logprobs: Alternatives wanted for each generated token with their log-probabilities; 0 is none. A local model gives
+            them for answers of one token (`max_tokens=1`).
         schema: JSON schema of the answer (structured output), for servers that have it.
     """
 
@@ -53,7 +54,7 @@ class Request:
     """What is asked.
 
     Attributes:
-        messages: The chat, ending with the user's turn.
+        messages: The chat, ending with the user's turn; a local model also goes on with an assistant's turn at the end.
         sampling: How the answer is drawn.
         sample: Number of this sample where the same question is asked several times; part of the cache key, so that
             K samples are K answers.

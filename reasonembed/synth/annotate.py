@@ -92,15 +92,18 @@ def annotate_pairs(
     """
     settings, counts = settings or AnnotateSettings(), Counter() if counts is None else counts
     weighed = settings.logprobs
-    if weighed and llm.describe().get("kind") == "local":  # it would refuse every request
-        logger.warning("a model in this process gives no log-probabilities: the written scores count")
-        settings = replace(settings, logprobs=False)
+    opened = weighed and llm.describe().get("kind") == "local"
+    if opened and (settings.reasoning, settings.output) != ("score", "tags"):  # it would refuse every request
+        logger.warning(
+            "a model in this process gives log-probabilities with `reasoning: score` alone: the written scores count"
+        )
+        settings, opened = replace(settings, logprobs=False), False
     meaning = relevance or relevance_for(None)
 
     def request(ask: _Ask, attempt: int) -> Request:
         query, documents = ask.block.pairs[0][0].text, [ask.block.pairs[place][1] for place in ask.places]
         sample = ask.sample + attempt * settings.samples
-        return judgement_request(query, documents, settings=settings, relevance=meaning, sample=sample)
+        return judgement_request(query, documents, settings=settings, relevance=meaning, sample=sample, opened=opened)
 
     def read(ask: _Ask, answer: Answer) -> _Ask | Lost:
         ask.take(_readings(answer, len(ask.places), settings))

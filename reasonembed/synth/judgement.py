@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from reasonembed.errors import DataError
 from reasonembed.io.manifest import fingerprint
 from reasonembed.llm.answers import expected_score, json_in, score_in
 from reasonembed.llm.prompts import load_prompt, render
-from reasonembed.llm.types import Answer, Request, Sampling, user
+from reasonembed.llm.types import Answer, Message, Request, Sampling, user
 from reasonembed.protocols import Relevance
 from reasonembed.types import Document
 
@@ -28,6 +28,8 @@ ANSWER_TOKENS: Mapping[str, int] = {"full": 2048, "brief": 192, "score": 32}
 TEXT_CHARS = 49_152
 """0.3 * 4 * 40,960: the paper's limit for a query or document in characters (1.4, context of 40,960 tokens). It drops what is
 longer; here it is cut and counted."""
+OPENING = "<score>"
+"""What an answer begins with that is nothing but a score (the form of prompts/annotate/form-pointwise-score.txt)."""
 TOP_LOGPROBS = 20
 """Alternatives asked for at each token: the most that the OpenAI interface gives."""
 
@@ -114,6 +116,7 @@ def judgement_request(
     settings: AnnotateSettings,
     relevance: Relevance,
     sample: int = 0,
+    opened: bool = False,
 ) -> Request:
     """What the judge is asked.
 
@@ -123,6 +126,8 @@ def judgement_request(
         settings: How pairs are judged.
         relevance: What makes a document relevant.
         sample: Number of the sample.
+        opened: Begin the answer with the tag, so that the score is its first token and its alternatives are the scores: for a
+            model that gives log-probabilities of one token.
     """
     grouped = settings.mode == "grouped"
     limit = settings.text_chars // (len(documents) if grouped else 1)
@@ -139,7 +144,11 @@ def judgement_request(
     else:
         words["document"] = shown[0]
     text = render(_prompt(f"{settings.mode}-{settings.reasoning}"), **words)
-    return user(text, sampling=_sampling(settings, len(documents)), sample=sample)
+    request = user(text, sampling=_sampling(settings, len(documents)), sample=sample)
+    if not opened:
+        return request
+    begun = (*request.messages, Message("assistant", OPENING))
+    return replace(request, messages=begun, sampling=replace(request.sampling, max_tokens=1))
 
 
 def prompts_fingerprint(settings: AnnotateSettings) -> str:
@@ -161,6 +170,7 @@ def read_judgement(answer: Answer, settings: AnnotateSettings) -> Reading | None
         score, reason = _whole(value["score"]), _reason_of(value)
     else:
         score, reason = _whole(score_in(answer.text, LOW, HIGH)), _told(answer.text)
+        reason = "" if reason.isdecimal() else reason  # nothing but the score
     if score is None:
         return None
     expected = expected_score(answer.tokens, LOW, HIGH) if settings.logprobs else None

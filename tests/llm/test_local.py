@@ -14,7 +14,7 @@ from reasonembed.errors import DataError, ModelError
 from reasonembed.llm.client import Llm
 from reasonembed.llm.local import LocalBackend, _context_length
 from reasonembed.llm.open import open_llm
-from reasonembed.llm.types import Sampling, user
+from reasonembed.llm.types import Message, Request, Sampling, user
 
 pytest.importorskip("openvino_genai")
 TEMPLATE = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}assistant:"
@@ -88,6 +88,30 @@ def test_refusals_name_the_limit(llm):
     assert kinds == ["refused", "refused", "refused", None]
     assert "the limit is 1012: the model's 1024 less max_tokens=12" in replies[0].failure.detail
     assert "top_logprobs" in replies[1].failure.detail
+
+
+def test_alternatives_of_one_token_have_the_models_own_probabilities(llm, gguf):
+    """The oracle is Transformers' forward pass over the same prompt, the begun answer included."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parents[1] / "llama")
+    messages = (Message("user", "hello"), Message("assistant", "the score: "))
+    answer = llm.answer(Request(messages, Sampling(temperature=0.1, max_tokens=1, top_logprobs=8)))
+    ids = tokenizer("user: hello\nassistant:the score: ", add_special_tokens=False, return_tensors="pt").input_ids
+    assert answer.prompt_tokens == ids.shape[1]
+    (choice,) = answer.tokens
+    assert (choice.token, choice.logprob) == choice.top[0]
+    assert [logprob for _, logprob in choice.top] == sorted((p for _, p in choice.top), reverse=True)
+    assert len(dict(choice.top)) > 1
+    backbone = AutoModel.from_pretrained(gguf.parents[1] / "llama", dtype=torch.float32)
+    with torch.no_grad():
+        last = backbone(ids).last_hidden_state[0, -1]
+        wanted = (backbone.embed_tokens.weight @ last).log_softmax(-1)  # a GGUF without an output matrix ties it
+    for token, logprob in choice.top:
+        nearest = (wanted - logprob).abs().min()
+        assert nearest < 0.1, (token, logprob)
+    assert choice.logprob > float(wanted.sort(descending=True).values[20])
 
 
 def test_a_request_that_takes_too_long_leaves_the_batch(gguf):

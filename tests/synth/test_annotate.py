@@ -16,7 +16,7 @@ from reasonembed.errors import LlmError
 from reasonembed.llm.client import Llm
 from reasonembed.llm.failures import AttemptFailed
 from reasonembed.llm.open import open_llm
-from reasonembed.llm.types import Answer
+from reasonembed.llm.types import Answer, Message, TokenChoice
 from reasonembed.protocols import relevance_for
 from reasonembed.synth.annotate import ATTEMPTS, AnnotateSettings, Unjudged, annotate_pairs
 from reasonembed.types import Annotation, Document, SynthQuery
@@ -329,3 +329,33 @@ def test_the_meaning_of_relevance_is_the_tasks():
 
 def test_no_pairs():
     assert annotate(judge, [])[0] == []
+
+
+class OneToken(Fives):
+    """A judge in this process that gives alternatives of a first token; everything is 4 or, a third as likely, 2."""
+
+    def __init__(self):
+        self.requests = []
+
+    async def answer(self, request):
+        self.requests.append(request)
+        top = (("4", math.log(0.6)), ("2", math.log(0.2)), ("NUMBER", math.log(0.2)))
+        return Answer("4", finish_reason="length", tokens=(TokenChoice("4", math.log(0.6), top),))
+
+
+def test_a_local_judge_is_asked_for_the_first_token_of_the_score():
+    backend = OneToken()
+    with Llm(backend) as llm:
+        (outcome,) = annotate_pairs(llm, some_pairs(1, 1), settings=AnnotateSettings(reasoning="score", logprobs=True))
+    assert (outcome.score, outcome.reason) == (pytest.approx((4 * 0.6 + 2 * 0.2) / 0.8), "")
+    (request,) = backend.requests
+    assert request.messages[-1] == Message("assistant", "<score>")
+    assert (request.sampling.max_tokens, request.sampling.top_logprobs) == (1, 20)
+
+
+@pytest.mark.parametrize("other", [{"reasoning": "brief"}, {"reasoning": "score", "output": "json"}])
+def test_a_local_judge_that_writes_more_gives_the_written_score(caplog, other):
+    with Llm(Fives()) as llm:
+        (outcome,) = annotate_pairs(llm, some_pairs(1, 1), settings=AnnotateSettings(logprobs=True, **other))
+    assert outcome.score == 5.0
+    assert "the written scores count" in caplog.text

@@ -33,7 +33,7 @@ GROUP, GROUP_JSON = AnnotateSettings(mode="grouped"), AnnotateSettings(mode="gro
         ("A 5? No: <score>5</score> is too much.\n<score>3</score>", 3, "A 5? No: is too much."),
         ("**Reason:** It states it.\n<score>4</score>", 4, "It states it."),
         ("Judgement: it helps.\nScore: 2/5", 2, "Judgement: it helps.\nScore: 2/5"),
-        ("5", 5, "5"),
+        ("5", 5, ""),
         ("<score>6</score>", None, ""),
         ("<score>0</score>", None, ""),
         ("<score>3.5</score>", None, ""),

@@ -8,8 +8,8 @@ Two sets of pairs, drawn by seed:
                source, and theorems that BM25 finds beside it
 Some of the mined ones are relevant too, for nobody judged them: the best AUC that can be reached lies below 1.
 
-The modes with log-probabilities need a server that gives them, such as llama.cpp's (`xllamacpp.Server`); a model in this process is
-asked for the others.
+A model in this process gives log-probabilities of a bare score; for those behind a reason a server is needed that gives them, such
+as llama.cpp's (`xllamacpp.Server`).
 
 Writes quality.json and quality.md, and each mode's annotations beside them. A mode that is there is not judged again, so a run can be
 stopped and gone on with. Nothing is answered from a cache while time is taken.
@@ -218,8 +218,9 @@ def main() -> None:
                 pairs = theorem_pairs(args.data / "theoremqa", llm, kept, args.queries, args.negatives, args.seed)
             modes = report["sets"].setdefault(name, {})
             for mode in args.modes:
-                if MODES[mode].logprobs and llm.describe().get("kind") == "local":
-                    print(f"{name} {mode}: left out, a model in this process gives no log-probabilities")
+                settings = MODES[mode]
+                if settings.logprobs and settings.reasoning != "score" and llm.describe().get("kind") == "local":
+                    print(f"{name} {mode}: left out, a model in this process gives log-probabilities of a bare score alone")
                     continue
                 path = args.out / f"{name}-{mode}.jsonl"
                 if mode not in modes or not path.exists():

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from reasonembed.search.exact import ExactSearcher as ExactSearcher
     from reasonembed.search.pipeline import Pipeline as Pipeline
     from reasonembed.synth.run import synthesize as synthesize
+    from reasonembed.training.run import train as train
 
 _HOMES = {
     "Embedder": "reasonembed.encode.embedder",
@@ -24,6 +25,7 @@ _HOMES = {
     "Pipeline": "reasonembed.search.pipeline",
     "evaluate": "reasonembed.evaluation.runner",
     "synthesize": "reasonembed.synth.run",
+    "train": "reasonembed.training.run",
 }
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "Pipeline",
     "evaluate",
     "synthesize",
+    "train",
 ]
 
 

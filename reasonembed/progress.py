@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Protocol
+
+
+class Advance(Protocol):
+    """Adds n finished units to a bar, and may put a note behind its description."""
+
+    def __call__(self, n: int, note: str = "") -> None:
+        """See the class."""
+        ...
 
 
 @contextlib.contextmanager
-def progress_bar(
-    description: str, total: int | None, *, unit: str = "texts", show: bool = True
-) -> Iterator[Callable[[int], None]]:
+def progress_bar(description: str, total: int | None, *, unit: str = "texts", show: bool = True) -> Iterator[Advance]:
     """Show a bar while the block runs.
 
     Args:
@@ -20,10 +27,10 @@ def progress_bar(
         show: False, or a standard error that is no terminal, shows nothing.
 
     Yields:
-        A function that adds n finished units.
+        A function that adds n finished units; a note, such as the loss, stands behind the description.
     """
     if not (show and sys.stderr.isatty()):
-        yield lambda n: None
+        yield lambda n, note="": None
         return
     from rich.console import Console
     from rich.progress import (
@@ -40,7 +47,8 @@ def progress_bar(
     class RateColumn(TextColumn):
         def render(self, task: RichTask) -> Text:
             speed = task.finished_speed or task.speed
-            return Text(f"{speed:,.0f} {unit}/s" if speed else f"- {unit}/s", style="progress.data.speed")
+            digits = 0 if speed is None or speed >= 10 else 2
+            return Text(f"{speed:,.{digits}f} {unit}/s" if speed else f"- {unit}/s", style="progress.data.speed")
 
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(""),
@@ -48,4 +56,4 @@ def progress_bar(
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True)) as bars:
         task = bars.add_task(description, total=total)
-        yield lambda n: bars.advance(task, n)
+        yield lambda n, note="": bars.update(task, advance=n, description=f"{description} {note}".rstrip())

@@ -220,7 +220,9 @@ def main() -> None:
             for mode in args.modes:
                 settings = MODES[mode]
                 if settings.logprobs and settings.reasoning != "score" and llm.describe().get("kind") == "local":
-                    print(f"{name} {mode}: left out, a model in this process gives log-probabilities of a bare score alone")
+                    print(
+                        f"{name} {mode}: left out, a model in this process gives log-probabilities of a bare score alone"
+                    )
                     continue
                 path = args.out / f"{name}-{mode}.jsonl"
                 if mode not in modes or not path.exists():

@@ -18,12 +18,14 @@ ORDER = (
     ("io",),
     ("data",),
     ("llm", "corpus"),
+    ("pages",),
     ("model",),
     ("encode",),
     ("search",),
     ("evaluation",),
     ("dataset",),
     ("synth",),
+    ("training",),
     ("demo",),
     ("cli",),
 )  # from design.md section 1, above to below
@@ -61,6 +63,7 @@ def test_imports_only_from_above(file):
 def test_public_names():
     assert sorted(reasonembed.__all__) == [
         "BM25Searcher", "Embedder", "ExactSearcher", "FlagLLMModel", "FlagModel", "Pipeline", "evaluate", "synthesize",
+        "train",
     ]  # fmt: skip
     for name in reasonembed.__all__:
         assert getattr(reasonembed, name).__name__ == name

@@ -112,9 +112,11 @@ class Row:
 
 
 class Worker:
-    """A contender's process."""
+    """A contender's process; `script` answers its commands."""
 
-    def __init__(self, name: str, python: str, plan: Plan, **settings: Any) -> None:
+    def __init__(
+        self, name: str, python: str, plan: Plan, *, script: Path = HERE / "worker.py", **settings: Any
+    ) -> None:
         self.name = name
         slug = "".join(c if c.isalnum() else "-" for c in name)
         self.vectors = plan.work / f"{slug}.npy"
@@ -131,7 +133,7 @@ class Worker:
         self.timeout = plan.timeout
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [python, str(HERE / "worker.py"), str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                [python, str(script), str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                 env=environment,
             )  # fmt: skip
 
@@ -212,7 +214,7 @@ def compare(
     for group in groups:
         workers = {row.contender: worker for row in group if (worker := _start(plan, row, graphs)) is not None}
         try:
-            _rounds(plan, group, workers)
+            run_rounds(plan, group, workers)
             for name, worker in workers.items():
                 if worker.process.poll() is None and "saved" in worker.ask("vectors"):
                     vectors[name] = np.load(worker.vectors, allow_pickle=False)
@@ -232,13 +234,13 @@ def _start(plan: Plan, row: Row, graphs: dict[str, str]) -> Worker | None:
     graph = graphs.get("openvino" if "openvino" in row.contender else "onnx", "")
     worker = Worker(row.contender, python, plan, setup=asdict(plan.setup) | {"graph": graph})
     answer = worker.ask(None)
-    if _failed(row, answer):
+    if failed(row, answer):
         worker.close()
         return None
     row.load_s, row.dtype, row.note = answer["load_s"], answer["dtype"], answer["note"]
     row.versions = answer["versions"]
-    first = worker.ask("encode")  # every shape once: what a library prepares is not timed below
-    if _failed(row, first):
+    first = worker.ask("run")  # every shape once: what a library prepares is not timed below
+    if failed(row, first):
         worker.close()
         return None
     row.first_s = first["seconds"]
@@ -246,7 +248,8 @@ def _start(plan: Plan, row: Row, graphs: dict[str, str]) -> Worker | None:
     return worker
 
 
-def _rounds(plan: Plan, rows: list[Row], workers: dict[str, Worker]) -> None:
+def run_rounds(plan: Plan, rows: list[Row], workers: dict[str, Worker]) -> None:
+    """Fill the rows: each worker runs once a round, in a turning order."""
     for number in range(plan.rounds + plan.extra):
         turn = number % max(len(rows), 1)
         for row in rows[turn:] + rows[:turn]:
@@ -258,8 +261,8 @@ def _rounds(plan: Plan, rows: list[Row], workers: dict[str, Worker]) -> None:
 
 def _timed(row: Row, worker: Worker) -> None:
     busy, start = busy_seconds(), time.perf_counter()
-    answer = worker.ask("encode")
-    if _failed(row, answer):
+    answer = worker.ask("run")
+    if failed(row, answer):
         return
     available = (time.perf_counter() - start) * (os.cpu_count() or 1)
     row.seconds.append(answer["seconds"])
@@ -269,7 +272,8 @@ def _timed(row: Row, worker: Worker) -> None:
     row.gpu_peak_mb = answer.get("gpu_peak_mb", 0.0)
 
 
-def _failed(row: Row, answer: dict[str, Any]) -> bool:
+def failed(row: Row, answer: dict[str, Any]) -> bool:
+    """Whether the answer is a failure; the row then says why."""
     if "missing" in answer:
         row.problem = f"not installed: {answer['missing']}"
     elif "failed" in answer:

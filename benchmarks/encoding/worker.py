@@ -52,7 +52,7 @@ def _serve(settings: dict[str, Any], answer: Any) -> None:
     texts = json.loads(Path(settings["texts"]).read_text("utf-8"))
     start = time.perf_counter()
     encode, dtype, note = CONTENDERS[settings["contender"]][1](setup)
-    answer(ready=True, load_s=time.perf_counter() - start, dtype=dtype, note=note, versions=_versions())
+    answer(ready=True, load_s=time.perf_counter() - start, dtype=dtype, note=note, versions=library_versions())
     vectors = None
     for command in sys.stdin:
         if command.strip() == "vectors":
@@ -61,10 +61,10 @@ def _serve(settings: dict[str, Any], answer: Any) -> None:
             continue
         start, used = time.perf_counter(), time.process_time()
         vectors = encode(texts)
-        answer(seconds=time.perf_counter() - start, cpu_s=time.process_time() - used, **_memory())
+        answer(seconds=time.perf_counter() - start, cpu_s=time.process_time() - used, **memory())
 
 
-def _memory() -> dict[str, float]:
+def memory() -> dict[str, float]:
     """Peak memory so far in MB: of the process (VmHWM, which unlike ru_maxrss forgets the parent), of the GPU by torch."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     status = Path("/proc/self/status")
@@ -75,7 +75,8 @@ def _memory() -> dict[str, float]:
     return {"peak_mb": peak} | ({"gpu_peak_mb": torch.cuda.max_memory_allocated() / 2**20} if torch and on_gpu else {})
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Of Python and of those of `PACKAGES` that are installed."""
     found = {"python": sys.version.split()[0]}
     for name in PACKAGES:
         try:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from reasonembed.cli import bench, compare, data, demo, doctor, encode, evaluate, index, search, synth
+from reasonembed.cli import bench, compare, data, demo, doctor, encode, evaluate, index, search, synth, train
 from reasonembed.errors import ReasonEmbedError
 
 app = typer.Typer(
@@ -42,6 +42,9 @@ app.command("search")(search.search)
 app.add_typer(synth.app, name="synth")
 app.add_typer(data.app, name="data")
 app.add_typer(evaluate.app, name="eval")
+app.command("train")(train.train)
+app.command("merge")(train.merge)
+app.command("intensity")(train.intensity)
 app.command("compare")(compare.compare)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)

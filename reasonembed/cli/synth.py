@@ -26,7 +26,9 @@ Config = Annotated[str, typer.Argument(help="YAML file, or the name of a recipe 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run directory; one that is there goes on.")]
 Corpus = Annotated[
     list[Path] | None,
-    typer.Option("--corpus", help="Files and folders of documents, in place of those of the configuration; repeatable."),
+    typer.Option(
+        "--corpus", help="Files and folders of documents, in place of those of the configuration; repeatable."
+    ),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="Run directory.")]
 
@@ -220,7 +222,7 @@ def _show_run(run: Run, *, json: bool, only: str | None = None, page: Path | Non
 
 def _run_table(reports: Iterable[StageReport]) -> Table:
     from reasonembed.evaluation.report import Table
-    from reasonembed.synth.report import duration
+    from reasonembed.pages.page import duration
 
     rows = [
         (

@@ -312,15 +312,29 @@ class Embedder:
                 n_cut += cut
                 for rows in _steps(ids):
                     skips = [skip] * len(rows) if skip and before else None
-                    vectors[[start + row for row in rows]] = self._embed([ids[row] for row in rows], skips)
+                    vectors[[start + row for row in rows]] = self.embed_tokens([ids[row] for row in rows], skips)
                     advance(len(rows))
         if n_cut:
             self.n_truncated += n_cut
             logger.info("%d of %d %s were cut to %d tokens", n_cut, len(texts), what, max_length)
         return vectors
 
-    def _embed(self, ids: list[npt.NDArray[np.int64]], skip: list[int] | None) -> Vectors:
-        vectors = self._after_pooling(self.engine.embed(ids, skip))
+    def embed_tokens(
+        self, ids: Sequence[npt.NDArray[np.int64]], prompt_lengths: Sequence[int] | None = None
+    ) -> Vectors:
+        """Embed texts that are token ids already.
+
+        Args:
+            ids: See `Engine.embed`.
+            prompt_lengths: See `Engine.embed`.
+
+        Returns:
+            (n, dim) float32 with rows of unit length, in order.
+
+        Raises:
+            ModelError: A vector is not finite.
+        """
+        vectors = self._after_pooling(self.engine.embed(ids, prompt_lengths))
         if self.truncate_dim is not None:
             vectors = vectors[:, : self.truncate_dim]
         if self.normalize:

@@ -5,6 +5,7 @@ What is wrong is told with the file, the key, the value and what to do; an unkno
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +24,7 @@ def find_recipe(source: Path | str, folder: Path, *, what: str) -> Path:
     """The file behind a path, or behind the name of a recipe.
 
     Args:
-        source: A YAML file, or a name without suffix.
+        source: A YAML file, or a name without its suffix; a name may have dots.
         folder: Holds the recipes that ship, one .yaml each.
         what: What is looked for, such as `pipeline`, for the message.
 
@@ -31,7 +32,7 @@ def find_recipe(source: Path | str, folder: Path, *, what: str) -> Path:
         DataError: There is no such file and no such recipe.
     """
     path = Path(source)
-    if not path.suffix and not path.exists():
+    if path.suffix not in (".yaml", ".yml") and not path.exists():
         path = folder / f"{source}.yaml"
     if not path.is_file():
         raise DataError(f"no {what} {str(source)!r}", fix=f"a YAML file, or one of {', '.join(recipe_names(folder))}")
@@ -49,13 +50,35 @@ def read_yaml(path: Path) -> Any:
     Raises:
         DataError: It is not YAML.
     """
+    try:
+        return yaml_value(path.read_text("utf-8"), path=path)
+    except UnicodeDecodeError as error:
+        raise DataError(f"not YAML: {error}", path=path) from error
+
+
+def yaml_value(text: str, *, path: Path | None = None) -> Any:
+    """Plain values of a YAML text; `1e-4` is a number, as in YAML 1.2.
+
+    Args:
+        text: YAML.
+        path: Where it came from, for messages.
+
+    Raises:
+        DataError: It is not YAML.
+    """
     import yaml
 
+    class Loader(yaml.SafeLoader):  # the base's table of plain values is copied on the first addition
+        pass
+
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+    )
     try:
-        return yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return yaml.load(text, Loader)  # a SafeLoader
+    except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = None if mark is None else mark.line + 1
+        line = None if mark is None or path is None else mark.line + 1
         raise DataError(f"not YAML: {getattr(error, 'problem', error)}", path=path, line=line) from error
 
 

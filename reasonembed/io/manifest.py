@@ -74,3 +74,17 @@ def read_json(path: Path | str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"a JSON object was expected, found {type(value).__name__}", path=path)
     return value
+
+
+def differences(old: Any, new: Any, name: str = "") -> list[str]:
+    """Names of the values that differ between two configurations, such as `queries.temperature`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(old.keys() | new.keys())
+        return [found for key in keys for found in differences(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))]
+    return [] if old == new else [name]
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

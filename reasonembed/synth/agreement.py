@@ -16,7 +16,6 @@ from reasonembed.errors import DataError, MismatchError
 from reasonembed.types import Annotation
 
 
-
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """Two judges over the same pairs. The scores of the first three are whole numbers: a mean of samples goes to the nearest (a half up).

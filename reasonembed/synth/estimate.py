@@ -21,9 +21,9 @@ from reasonembed.errors import DataError
 from reasonembed.evaluation.report import Table
 from reasonembed.io.manifest import read_json, write_json
 from reasonembed.llm.client import Llm
+from reasonembed.pages.page import duration
 from reasonembed.synth.config import SynthConfig
 from reasonembed.synth.folder import MANIFEST, STAGES, Run, StageReport
-from reasonembed.synth.report import duration
 from reasonembed.synth.run import synthesize
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ A stage file appears whole when its stage is finished, and holds no dates: the s
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -26,7 +25,7 @@ from typing import Any, Literal
 
 from reasonembed.errors import DataError
 from reasonembed.io.jsonl import read_jsonl, write_jsonl
-from reasonembed.io.manifest import now, read_json, versions, write_json
+from reasonembed.io.manifest import differences, digest, now, read_json, versions, write_json
 from reasonembed.synth.config import SynthConfig, parse_synth_config
 from reasonembed.synth.documents import META, Documents, store_documents
 from reasonembed.types import Annotation, SynthQuery
@@ -231,7 +230,7 @@ class Run:
             self.folder / FAILURES, map(asdict, sorted([*kept, *lost], key=lambda row: STAGES.index(row.stage)))
         )
         stages = {**self._manifest["stages"], report.stage: {
-            "finished": now(), "settings": settings, "output": _digest(self.path(report.stage)), "report": asdict(report),
+            "finished": now(), "settings": settings, "output": digest(self.path(report.stage)), "report": asdict(report),
         }}  # fmt: skip
         self._write_manifest({stage: stages[stage] for stage in STAGES if stage in stages})
 
@@ -251,23 +250,8 @@ class Run:
         plain = json.loads(json.dumps(settings))
         if plain.get("llm", "") is None:  # a server whose only model is meant: nobody has asked it yet
             plain["llm"] = record["settings"].get("llm")
-        if changed := _differences(record["settings"], plain):
+        if changed := differences(record["settings"], plain):
             return Step(stage, "changed", ", ".join(changed), records)
         if record["report"]["unanswered"]:
             return Step(stage, "incomplete", f"{record['report']['unanswered']:,} without an answer", records)
         return Step(stage, "done", records=records)
-
-
-def _differences(old: Any, new: Any, name: str = "") -> list[str]:
-    """Names of the values that differ, such as `queries.temperature`."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = sorted(old.keys() | new.keys())
-        return [
-            found for key in keys for found in _differences(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))
-        ]
-    return [] if old == new else [name]
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,19 +1,16 @@
 """`report.html` of a run: one file, no network, no script; every text of the run is escaped.
 
-Gets the figures of `synth.findings`, gives HTML. The page's style is in `report.html` beside this file.
+Gets the figures of `synth.findings`, gives HTML through `pages`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from pathlib import Path
-from typing import Any
 
 from reasonembed.dataset.statistics import Spread, Statistics
-from reasonembed.io.atomic import atomic_write
-from reasonembed.llm.prompts import load_prompt, render
-from reasonembed.synth.charts import RangeRow, histograms, ranges, stacked
+from reasonembed.pages.charts import RangeRow, histograms, ranges, stacked
+from reasonembed.pages.page import configuration, duration, escaped, note, paragraph, section, table, write_page
 from reasonembed.synth.checks import count_words
 from reasonembed.synth.findings import Example, Findings, LengthFinding, Triviality, find_out, mean
 from reasonembed.synth.folder import Run, StageReport
@@ -21,10 +18,8 @@ from reasonembed.synth.triviality import DEPTH
 from reasonembed.types import Annotation
 
 REPORT = "report.html"
-SHOWN_CHARS = 1000
-"""Characters of a document in an example; the rest is cut and said so."""
 QUERY_CHARS = 6000
-"""The same of a query, which is long where that is wanted."""
+"""Characters of a query that are shown: queries are long where that is wanted."""
 BINS = 10
 
 
@@ -38,30 +33,18 @@ def write_report(folder: Path | str) -> Path:
         DataError: It is no run directory, or a file in it is damaged.
         StorageError: The file could not be written.
     """
-    path = Path(folder) / REPORT
-    page = report_html(find_out(Run(folder)))
-    with atomic_write(path) as file:
-        file.write(page)  # type: ignore[call-overload]
-    return path
-
-
-def report_html(findings: Findings) -> str:
-    """The page of a run."""
+    found = find_out(Run(folder))
     sections = (
-        _stages(findings.stages),
-        _lengths(findings.lengths, findings.levels),
-        _labels(findings.labels),
-        _triviality(findings.triviality),
-        _samples(findings.samples),
-        _examples(findings.examples),
-        _config(findings.config),
+        _stages(found.stages),
+        _lengths(found.lengths, found.levels),
+        _labels(found.labels),
+        _triviality(found.triviality),
+        _samples(found.samples),
+        _examples(found.examples),
+        configuration(found.config),
     )
-    return render(
-        load_prompt("reasonembed.synth", REPORT),
-        title=_e(f"Synthesis: {findings.name}"),
-        summary=_e(_summary(findings)),
-        sections="\n".join(section for section in sections if section),
-    )
+    title = f"Synthesis: {found.name}"
+    return write_page(Path(folder) / REPORT, title=title, summary=_summary(found), sections=sections)
 
 
 def _summary(findings: Findings) -> str:
@@ -90,16 +73,16 @@ def _stages(stages: Sequence[StageReport]) -> str:
     ]
     costs = [report.cost for report in stages if report.cost is not None]
     asked = {str(report.llm.get("model")) for report in stages if report.llm}
-    return _section(
+    return section(
         "Stages",
-        _table(head, rows, words=(1, 2)),
-        _note(
+        table(head, rows, words=(1, 2)),
+        note(
             f"Read and generated are tokens. In all: {sum(report.requests for report in stages):,} requests, "
             f"{sum(report.prompt_tokens for report in stages):,} tokens read, "
             f"{sum(report.completion_tokens for report in stages):,} generated, "
             f"{duration(sum(report.seconds for report in stages))}"
             + (f", cost {sum(costs):,.2f}" if costs else "")
-            + (_e(f"; asked: {', '.join(sorted(asked))}") if asked else "")
+            + (escaped(f"; asked: {', '.join(sorted(asked))}") if asked else "")
             + "."
         ),
     )
@@ -107,14 +90,6 @@ def _stages(stages: Sequence[StageReport]) -> str:
 
 def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: `12.5 s`, `3 min 20 s`, `2 h 05 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60:02} min"
 
 
 def _lengths(rows: Sequence[LengthFinding], levels: Mapping[str, int]) -> str:
@@ -126,12 +101,12 @@ def _lengths(rows: Sequence[LengthFinding], levels: Mapping[str, int]) -> str:
         for row in rows
     ]  # fmt: skip
     words = ", ".join(f"{level} {count:,}" for level, count in levels.items())
-    return _section(
+    return section(
         "Length drawn and length got",
         ranges(drawn, title="Words a query by drawn length"),
-        _note(
+        note(
             "Words a query. Wide bar: what was drawn; line: from the shortest to 95% of the queries; dot: their median; right: "
-            f"share exactly within. {_e('Education levels drawn: ' + words)}."
+            f"share exactly within. {escaped('Education levels drawn: ' + words)}."
         ),
     )
 
@@ -145,10 +120,10 @@ def _labels(labels: Mapping[str, Sequence[int]]) -> str:
         return ""
     total = [sum(counts[score] for counts in labels.values()) for score in range(5)]
     positive = sum(total[2:]) / (sum(total) or 1)
-    return _section(
+    return section(
         "Labels by place among the candidates",
         stacked(labels, ("1 irrelevant", "2", "3", "4", "5 highly relevant"), title="Scores by rank of the candidate"),
-        _note(
+        note(
             f"{sum(total):,} judged pairs, {positive:.1%} of them with 3 or more. Left: rank of the candidate; right: pairs."
         ),
     )
@@ -166,20 +141,20 @@ def _triviality(made: Triviality | None) -> str:
     first = sum(rank == 1 for rank in made.ranks) / made.queries
     ten = sum(rank is not None and rank <= 10 for rank in made.ranks) / made.queries
     lost = sum(rank is None for rank in made.ranks) / made.queries
-    return _section(
+    return section(
         "Triviality: what words alone find",
         "<h3>Share of a query's words that a document has too</h3>",
         histograms(bins, {name: counts for name, counts in series.items() if sum(counts)}, title="Shared words"),
-        _note(
+        note(
             f"Means: source {_percent(mean(made.source))}, best positive {_percent(mean(made.positive))}, "
             f"hard negative {_percent(mean(made.negative))}. Words without stop words, stemmed."
         ),
         "<h3>Where BM25 ranks the document that a query was written from</h3>",
-        _table(
+        table(
             ("mean reciprocal rank", "first", "among 10", f"not among {DEPTH}"),
             [(f"{made.reciprocal:.3f}", f"{first:.1%}", f"{ten:.1%}", f"{lost:.1%}")],
         ),
-        _note(f"Over {made.queries:,} queries, evenly spaced. High values: the queries copy their source's words."),
+        note(f"Over {made.queries:,} queries, evenly spaced. High values: the queries copy their source's words."),
     )
 
 
@@ -200,7 +175,7 @@ def _samples(samples: Mapping[str, Statistics]) -> str:
          f"{made.passages:,}")
         for name, made in samples.items()
     ]  # fmt: skip
-    return _section("Training samples", _table(head, rows))
+    return section("Training samples", table(head, rows))
 
 
 def _mean(made: Spread | None) -> str:
@@ -208,7 +183,7 @@ def _mean(made: Spread | None) -> str:
 
 
 def _examples(examples: Sequence[Example]) -> str:
-    return _section("Examples", *map(_example, examples)) if examples else ""
+    return section("Examples", *map(_example, examples)) if examples else ""
 
 
 def _example(example: Example) -> str:
@@ -223,9 +198,9 @@ def _example(example: Example) -> str:
     )
     reasoning = ""
     if query.reasoning:
-        reasoning = f"<details><summary>With its analysis</summary>{_text(query.reasoning)}</details>"
+        reasoning = f"<details><summary>With its analysis</summary>{paragraph(query.reasoning)}</details>"
     return (
-        f'<div class="example"><p class="note">{_e(drawn)}</p>{_text(query.text, QUERY_CHARS)}{reasoning}'
+        f'<div class="example"><p class="note">{escaped(drawn)}</p>{paragraph(query.text, QUERY_CHARS)}{reasoning}'
         f'<div class="sides">{"".join(sides)}</div></div>'
     )
 
@@ -235,45 +210,10 @@ def _side(title: str, text: str, judged: Annotation | None) -> str:
     reason = (
         ""
         if judged is None
-        else f"<details open><summary>The judge's reasons</summary>{_text(judged.reason)}</details>"
+        else f"<details open><summary>The judge's reasons</summary>{paragraph(judged.reason)}</details>"
     )
-    return f"<div><h3>{_e(title + score)}</h3>{_text(text)}{reason}</div>"
-
-
-def _text(text: str, limit: int = SHOWN_CHARS) -> str:
-    cut = f" … ({len(text) - limit:,} more characters)" if len(text) > limit else ""
-    return f'<p class="text">{_e(text[:limit])}{_e(cut)}</p>'
-
-
-def _config(config: Mapping[str, Any]) -> str:
-    import json
-
-    text = json.dumps(config, indent=2, ensure_ascii=False)
-    return _section("Configuration", f'<details><summary>Show</summary><pre class="text">{_e(text)}</pre></details>')
-
-
-def _section(title: str, *parts: str) -> str:
-    return f"<section>\n<h2>{_e(title)}</h2>\n" + "\n".join(parts) + "\n</section>"
-
-
-def _note(html: str) -> str:
-    return f'<p class="note">{html}</p>'
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, words: Sequence[int] = ()) -> str:
-    """A table; the columns numbered in `words` are text."""
-    kinds = [' class="words"' if place in words else "" for place in range(len(head))]
-    top = "".join(f"<th{kind}>{_e(cell)}</th>" for kind, cell in zip(kinds, head, strict=True))
-    lines = ("".join(f"<td{kind}>{_e(cell)}</td>" for kind, cell in zip(kinds, row, strict=True)) for row in rows)
-    body = "\n".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<div class="wide"><table>\n<tr>{top}</tr>\n{body}\n</table></div>'
+    return f"<div><h3>{escaped(title + score)}</h3>{paragraph(text)}{reason}</div>"
 
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.0%}"
-
-
-def _e(text: str) -> str:
-    """Text as HTML, without control characters."""
-    plain = "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
-    return escape(plain, quote=True)

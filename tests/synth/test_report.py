@@ -13,12 +13,13 @@ import pytest
 from reasonembed.dataset.samples import write_samples
 from reasonembed.errors import DataError
 from reasonembed.io.jsonl import write_jsonl
-from reasonembed.synth.charts import RangeRow, histograms, ranges, stacked
+from reasonembed.pages.charts import RangeRow, histograms, ranges, stacked
+from reasonembed.pages.page import duration
 from reasonembed.synth.config import SynthConfig
 from reasonembed.synth.documents import store_documents
 from reasonembed.synth.findings import bucket, find_out, findings_dict
 from reasonembed.synth.folder import Run, StageReport
-from reasonembed.synth.report import duration, write_report
+from reasonembed.synth.report import write_report
 from reasonembed.synth.triviality import mean_reciprocal, overlap, source_ranks, word_searcher
 from reasonembed.types import Annotation, Document, SynthQuery, TrainingSample
 

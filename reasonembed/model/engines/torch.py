@@ -49,7 +49,9 @@ class TorchEngine:
         budget: Most tokens in a row; None is `CPU_BUDGET` or `GPU_BUDGET`.
 
     Attributes:
+        model: The backbone, in evaluation mode.
         packed: Whether texts are packed; False where the backbone does not take it.
+        budget: Most tokens in a row.
 
     Raises:
         ModelError: The weights cannot be loaded.
@@ -67,17 +69,17 @@ class TorchEngine:
         except ImportError as error:
             raise MissingExtraError(error.name or "torch", "torch", "the torch engine") from error
         self.device = device or ("cuda:0" if torch.cuda.is_available() else "cpu")
-        self.dtype = _best_dtype(self.device) if dtype == "auto" else dtype
+        self.dtype = best_dtype(self.device) if dtype == "auto" else dtype
         self._checkpoint = checkpoint
         self.model = _load(checkpoint, getattr(torch, self.dtype)).to(self.device).eval()
         self.dim = int(self.model.config.hidden_size) * len(checkpoint.pooling)
         self._vocabulary = int(self.model.get_input_embeddings().weight.shape[0])
-        self._budget = budget or (CPU_BUDGET if self.device.startswith("cpu") else GPU_BUDGET)
+        self.budget = budget or (CPU_BUDGET if self.device.startswith("cpu") else GPU_BUDGET)
         self._pooled_rows: Any = None
         self._final_norm = self._hook_final_norm()
         self.packed = _takes_packed_rows(self)
         how = "packed rows" if self.packed else "padded batches"
-        logger.info("%s: %s on %s, %s of %d tokens", checkpoint.name, self.dtype, self.device, how, self._budget)
+        logger.info("%s: %s on %s, %s of %d tokens", checkpoint.name, self.dtype, self.device, how, self.budget)
 
     # --- token ids to vectors ----------------------------------------------------------------------------------------------
 
@@ -93,14 +95,36 @@ class TorchEngine:
             raise ModelError(
                 f"token id {largest} is outside the vocabulary of {self._vocabulary}. Fix: use the model's own tokenizer"
             )
-        for texts in self._batches(token_ids):
+        for texts in self.rows([len(ids) for ids in token_ids]):
             skipped = None if prompt_lengths is None else [prompt_lengths[index] for index in texts]
             vectors[texts] = self._embed_or_split([token_ids[index] for index in texts], skipped)
         return vectors
 
-    def _batches(self, token_ids: Sequence[TokenIds]) -> Iterator[list[int]]:
+    def rows(self, lengths: Sequence[int], budget: int | None = None) -> Iterator[list[int]]:
+        """Which texts run together.
+
+        Args:
+            lengths: Tokens of each text.
+            budget: Most tokens in a row; None is the engine's own.
+
+        Yields:
+            Indices of the texts of a packed row or a padded batch, longest first; every index exactly once.
+        """
         together = packing.groups if self.packed else length_batches
-        yield from together([len(ids) for ids in token_ids], self._budget)
+        yield from together(lengths, budget or self.budget)
+
+    def pooled(self, token_ids: Sequence[TokenIds], prompt_lengths: Sequence[int] | None = None) -> Any:
+        """Run texts together, whatever their number of tokens; differentiable where gradients are enabled.
+
+        Args:
+            token_ids: One 1-D array a text, at least one text; see `rows`.
+            prompt_lengths: See `Engine.embed`.
+
+        Returns:
+            (n_texts, dim) float32 tensor on the engine's device, in order, not normalised.
+        """
+        run = self._packed if self.packed else self._padded
+        return run(token_ids, prompt_lengths)
 
     def _embed_or_split(self, token_ids: list[TokenIds], skipped: list[int] | None) -> Vectors:
         """One batch; where memory runs out, its halves."""
@@ -123,11 +147,10 @@ class TorchEngine:
         import torch
 
         with torch.inference_mode():
-            pooled = self._packed(token_ids, skipped) if self.packed else self._padded(token_ids, skipped)
-            result: Vectors = pooled.cpu().numpy()
+            result: Vectors = self.pooled(token_ids, skipped).cpu().numpy()
         return result
 
-    def _packed(self, token_ids: list[TokenIds], skipped: list[int] | None) -> Any:
+    def _packed(self, token_ids: Sequence[TokenIds], skipped: Sequence[int] | None) -> Any:
         """Pooled vectors of texts that lie in one row: (n_texts, dim) float32 tensor."""
         import torch
 
@@ -154,11 +177,9 @@ class TorchEngine:
                 None if skipped is None else torch.tensor([skipped[text] for text in row.texts], device=self.device)
             )
             pooled = _pool_runs(hidden, runs, self._checkpoint.pooling, prompts)
-        unpacked = torch.empty_like(pooled)
-        unpacked[row.texts] = pooled
-        return unpacked
+        return pooled[torch.from_numpy(np.argsort(row.texts)).to(self.device)]
 
-    def _padded(self, token_ids: list[TokenIds], skipped: list[int] | None) -> Any:
+    def _padded(self, token_ids: Sequence[TokenIds], skipped: Sequence[int] | None) -> Any:
         """Pooled vectors of a right-padded batch: (n_texts, dim) float32 tensor."""
         import torch
 
@@ -208,8 +229,9 @@ def _pool_runs(hidden: Any, runs: Sequence[packing.Run], pooling: Sequence[str],
     import torch
 
     pooled, first = [], 0
-    for run in runs:
-        tokens = hidden[run.start : run.end].float().unflatten(0, (run.count, run.length))  # (count, length, hidden)
+    parts = hidden[: runs[-1].end].split([run.end - run.start for run in runs])
+    for run, part in zip(runs, parts, strict=True):
+        tokens = part.float().unflatten(0, (run.count, run.length))  # (count, length, hidden)
         mask = torch.ones(run.count, run.length, device=hidden.device)
         skipped = None if prompts is None else prompts[first : first + run.count]
         pooled.append(pool_padded(tokens, mask, pooling, skipped))
@@ -265,7 +287,8 @@ def without_bars() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _best_dtype(device: str) -> str:
+def best_dtype(device: str) -> str:
+    """What `auto` stands for on a device: bfloat16 where the hardware multiplies it, else float32."""
     if device.startswith("cuda"):
         return "bfloat16"
     from reasonembed.model.hardware import has_bf16

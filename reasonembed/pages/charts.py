@@ -1,4 +1,4 @@
-"""Charts as inline SVG: stacked shares, histograms side by side, ranges against bands. Numbers in, text out; no network, no script.
+"""Charts as inline SVG: stacked shares, histograms side by side, ranges against bands, lines. Numbers in, text out; no script.
 
 A drawing is 360 units wide, so that its text is readable on a phone. Colours are classes of the page's style sheet: `c0`, `c1`, ...
 """
@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from math import isfinite
 
 WIDTH = 360
+COLOURS = 5
+"""Colours of lines and histograms in the style sheet; a sixth series has the first one's."""
 _LABEL, _ROW, _BAR, _GAP = 74, 24, 16, 4
 _PLOT = WIDTH - _LABEL - 46
 
@@ -100,6 +103,40 @@ def ranges(rows: Sequence[RangeRow], *, title: str) -> str:
     return _svg(parts, len(rows) * _ROW + 14, title)
 
 
+def lines(series: Mapping[str, Sequence[tuple[float, float]]], *, title: str, from_zero: bool = True) -> str:
+    """Lines over one horizontal axis, such as a loss over steps.
+
+    Args:
+        series: Name -> (x, y) by x; points that are not finite are left out.
+        title: Says what is drawn.
+        from_zero: The vertical axis starts at 0 where no value is below; else at the least value.
+    """
+    finite = {name: [point for point in points if all(map(isfinite, point))] for name, points in series.items()}
+    across = [x for points in finite.values() for x, _ in points] or [0.0]
+    values = [y for points in finite.values() for _, y in points] or [0.0]
+    left, right, height = 44, WIDTH - 6, 130
+    start, end = min(across), max(across)
+    low, high = min(values + [0.0] * from_zero), max(values)
+    wide, tall = (right - left) / ((end - start) or 1), (height - 12) / ((high - low) or 1)
+    parts = [_rect(left, height - (height - 12) * share, right - left, 0.5, "axis", "") for share in (0, 0.5, 1)]
+    parts += [
+        _text(left - 4, height - (height - 12) * share + 4, _short(low + (high - low) * share), "end", "dim")
+        for share in (0, 0.5, 1)
+    ]
+    parts += [_text(left, height + 13, f"{start:,.0f}", "start", "dim")]
+    parts += [_text(right, height + 13, f"{end:,.0f}", "end", "dim")]
+    for number, (name, points) in enumerate(finite.items()):
+        drawn = " ".join(f"{left + (x - start) * wide:.1f},{height - (y - low) * tall:.1f}" for x, y in points)
+        last = f"{name}: {_short(points[-1][1])} at {points[-1][0]:,.0f}" if points else name
+        parts.append(f'<polyline class="l{number % COLOURS}" points="{drawn}"><title>{_e(last)}</title></polyline>')
+    return _svg(parts, height + 18, title) + _legend(tuple(series), prefix="s")
+
+
+def _short(value: float) -> str:
+    """A number of three digits: `0.0001`, `12.3`, `1,200`."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
 def _svg(parts: Sequence[str], height: float, title: str) -> str:
     inside = "\n".join(parts)
     return (
@@ -109,7 +146,9 @@ def _svg(parts: Sequence[str], height: float, title: str) -> str:
 
 
 def _legend(names: Sequence[str], prefix: str = "c") -> str:
-    keys = " ".join(f'<span><i class="{prefix}{place}"></i>{_e(name)}</span>' for place, name in enumerate(names))
+    keys = " ".join(
+        f'<span><i class="{prefix}{place % COLOURS}"></i>{_e(name)}</span>' for place, name in enumerate(names)
+    )
     return f'<p class="legend">{keys}</p>\n'
 
 

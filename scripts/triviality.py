@@ -33,7 +33,7 @@ MAX_TOKENS = 300
 
 def naive_questions(run: Run, sources: list[str], *, temperature: float, top_p: float) -> dict[str, str]:
     """Source -> the question the model writes about it without conditions."""
-    documents = run.documents()
+    documents = run.documents
     sampling = Sampling(temperature, top_p, max_tokens=MAX_TOKENS)
     requests = [user(NAIVE.format(passage=documents.get(source).content), sampling=sampling) for source in sources]
     with open_stage_llm(run, "queries") as llm:
@@ -44,7 +44,7 @@ def naive_questions(run: Run, sources: list[str], *, temperature: float, top_p: 
 
 def measured(run: Run, queries: dict[str, str], rules: Rules) -> dict[str, Any]:
     """Reciprocal ranks of the sources, shared words, lengths, and which checks of the run the queries would fail."""
-    documents = run.documents()
+    documents = run.documents
     sources = list(queries)
     ranks = source_ranks(word_searcher(documents), [queries[source] for source in sources], sources)
     shared = [overlap(queries[source], documents.get(source).content) for source in sources]

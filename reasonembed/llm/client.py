@@ -24,6 +24,8 @@ from reasonembed.progress import progress_bar
 
 CONCURRENCY = 32
 """Requests under way at once where nothing else is asked for."""
+TIMEOUT = 600.0
+"""Seconds for one attempt where nothing else is asked for."""
 _BATCH = 64
 _BATCH_S = 0.005
 _WINDOW = 1024
@@ -53,7 +55,7 @@ class Llm:
         cache: Path | str | None = None,
         concurrency: int | None = None,
         retries: int = 6,
-        timeout: float = 600.0,
+        timeout: float = TIMEOUT,
         price: Price | None = None,
     ) -> None:
         concurrency = CONCURRENCY if concurrency is None else concurrency

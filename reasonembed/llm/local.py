@@ -141,7 +141,7 @@ class LocalBackend:
                 engine.step()
             except Exception as error:  # it may be in any state: a new one for the next request
                 for job in engine.running.values():
-                    job.resolve(AttemptFailed("server", f"the engine failed: {error}"))
+                    job.resolve(AttemptFailed("server", f"the engine failed: {error}", retry=True))
                 engine = None
 
     def _arrivals(self, *, block: bool) -> tuple[list[_Job], bool]:
@@ -199,21 +199,20 @@ class _Engine:
             self.running[number] = job
 
     def step(self) -> None:
-        """One token for every job in the batch; those that are done leave it."""
+        """One token for every job in the batch; those that are done leave it, and those that nobody waits for."""
+        for number in [number for number, job in self.running.items() if job.future.cancelled()]:
+            self.running.pop(number).handle.cancel()  # it must not be read any more
         if not self.running:
             return
-        for job in self.running.values():
-            if job.future.cancelled():
-                job.handle.cancel()
         self._pipeline.step()
         status = self._genai.GenerationStatus
-        done = [number for number, job in self.running.items() if job.handle.get_status() != status.RUNNING]
-        for number in done:
-            job = self.running.pop(number)
+        done = [job for job in self.running.values() if job.handle.get_status() != status.RUNNING]
+        for job in done:
             if job.handle.get_status() == status.IGNORED:
                 job.resolve(AttemptFailed("refused", f"the request does not fit the cache of {self._cache_gb} GB"))
             else:
                 self._read(job)
+        self.running = {number: job for number, job in self.running.items() if job not in done}
         if done:
             time.sleep(0.001)  # a step holds the interpreter: let the other threads send the next requests
 

@@ -7,9 +7,14 @@ from typing import Literal
 
 from reasonembed.errors import DataError
 from reasonembed.llm.cache import default_cache
-from reasonembed.llm.client import Llm
+from reasonembed.llm.client import TIMEOUT, Llm
 from reasonembed.llm.totals import Price
 from reasonembed.llm.types import Backend
+
+_URLS = ("http://", "https://")
+LOCAL_TIMEOUT = 6 * 3600.0
+"""Seconds for an answer of a model in this process, which cannot be lost on the way: two busy cores give each of 32 requests less
+than a token a second, and an answer may have thousands."""
 
 
 def open_llm(
@@ -41,11 +46,12 @@ def open_llm(
     """
     backend = _backend(str(place), model, api_key)
     where = default_cache() if cache is True else cache
-    return Llm(backend, cache=where, concurrency=concurrency, price=price)
+    limit = TIMEOUT if str(place).startswith(_URLS) else LOCAL_TIMEOUT
+    return Llm(backend, cache=where, concurrency=concurrency, price=price, timeout=limit)
 
 
 def _backend(place: str, model: str | None, api_key: str | None) -> Backend:
-    if place.startswith(("http://", "https://")):
+    if place.startswith(_URLS):
         from reasonembed.llm.server import ServerBackend
 
         return ServerBackend(place, model=model, api_key=api_key)

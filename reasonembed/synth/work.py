@@ -27,6 +27,10 @@ class Meter:
         self._llm = llm
         self.requests = self.cached = self.prompt_tokens = self.completion_tokens = 0
 
+    def describe(self) -> Mapping[str, Any]:
+        """See `Llm.describe`."""
+        return self._llm.describe()
+
     def answers(self, requests: Iterable[Request], **options: Any) -> Iterator[Reply]:
         """See `Llm.answers`."""
         for reply in self._llm.answers(requests, **options):

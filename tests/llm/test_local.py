@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
 import subprocess
@@ -119,6 +120,26 @@ def test_a_request_that_takes_too_long_leaves_the_batch(gguf):
         assert next(llm.answers([ask(max_tokens=900)])).failure.kind == "timeout"
     with Llm(LocalBackend(gguf)) as llm:
         assert llm.answer(ask()).completion_tokens
+
+
+def test_a_request_that_nobody_waits_for_leaves_the_others_alone(gguf, caplog):
+    async def one_leaves(backend):
+        long, *others = [
+            asyncio.create_task(backend.answer(ask(f"q{i}", max_tokens=n))) for i, n in enumerate([900, 200, 200])
+        ]
+        while "loaded in" not in caplog.text:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)  # a few of the 900 steps
+        assert long.cancel()
+        answers = await asyncio.gather(*others)
+        late = await backend.answer(ask("late"))
+        await backend.aclose()
+        return [*answers, late]
+
+    with caplog.at_level("INFO", logger="reasonembed.llm.local"):
+        answers = asyncio.run(one_leaves(LocalBackend(gguf)))
+    assert all(answer.completion_tokens for answer in answers)
+    assert caplog.text.count("loaded in") == 1  # the engine that it left is the one that answered the others
 
 
 def test_what_is_cached_needs_no_model(gguf, tmp_path, monkeypatch):

@@ -293,3 +293,13 @@ def test_stage_functions_alone_are_the_same_as_the_run(plain, docs, tmp_path):
     assert report.counts["written"] == plain[0].report("queries").counts["written"]
     assert run.path("queries").read_bytes() == plain[0].path("queries").read_bytes()
     assert plan(run)[1].state == "done"
+
+
+def test_a_run_with_log_probabilities(plain, docs, tmp_path):
+    """The server gives none here: the written scores count, and that is told; any other judgement is the same."""
+    run, _ = plain
+    annotate = {**settings(docs)["annotate"], "logprobs": True}
+    other, server = make(docs, tmp_path / "run", honest, annotate=annotate)
+    assert other.report("annotate").details["answers"]["without_logprobs"] == len(list(other.annotations()))
+    assert list(other.annotations()) == list(run.annotations())
+    assert any(body.get("top_logprobs") == 20 for body in server.bodies)

@@ -39,6 +39,8 @@ BATCHED_TOKENS = 1024
 DRAWS = 64
 """Draws of a one-token answer whose alternatives are wanted: a token of probability p is missed with (1 - p)**64, so one of 5% in
 a run of 27. The log-probabilities themselves are exact."""
+DRAWN_FROM = 50
+"""Likeliest tokens that are drawn from, so that the draws are not spent on a long tail."""
 _GRAPHS = ("openvino_model.xml", "openvino_tokenizer.xml", "openvino_detokenizer.xml")
 
 
@@ -235,7 +237,7 @@ class _Engine:
                 config.top_k = sampling.top_k
             config.rng_seed = _seed(request)
         if sampling.top_logprobs:  # drawn as the model would: its log-probabilities are those after temperature
-            config.do_sample, config.temperature, config.top_p = True, 1.0, 1.0
+            config.do_sample, config.temperature, config.top_p, config.top_k = True, 1.0, 1.0, DRAWN_FROM
             config.num_return_sequences, config.logprobs, config.rng_seed = DRAWS, 1, _seed(request)
         config.repetition_penalty = 1.0 if sampling.repetition_penalty is None else sampling.repetition_penalty
         config.stop_strings = set(sampling.stop)

@@ -109,13 +109,15 @@ def expected_score(tokens: Iterable[TokenChoice], low: float, high: float) -> fl
     """The mean of the scores a model considered, weighted by their probabilities.
 
     At the token that is the score: sum of p(v)·v over sum of p(v), over its alternatives that are whole numbers in range
-    (G-Eval, Liu et al. 2023, section 2).
+    (G-Eval, Liu et al. 2023, section 2). An answer of one token is the score's place, whatever was written there.
 
     Returns:
         The mean; None without a score, or where the score is not one token (a number of several digits in some
         tokenizers): the alternatives of its first digit say nothing about the number.
     """
     tokens = list(tokens)
+    if len(tokens) == 1:
+        return _mean_score(tokens[0], low, high)
     text = "".join(choice.token for choice in tokens)
     thinking = max((tag.end() for tag in _THINK.finditer(text) if tag.group(1)), default=0)
     found = _score_match(text[thinking:])
@@ -124,14 +126,12 @@ def expected_score(tokens: Iterable[TokenChoice], low: float, high: float) -> fl
     place, begin = thinking + found.start("value"), 0
     for choice in tokens:
         if begin + len(choice.token) > place:
-            return _mean_score(choice, found["value"], low, high)
+            return _mean_score(choice, low, high) if choice.token.strip() == found["value"] else None
         begin += len(choice.token)
     return None
 
 
-def _mean_score(choice: TokenChoice, written: str, low: float, high: float) -> float | None:
-    if choice.token.strip() != written:
-        return None
+def _mean_score(choice: TokenChoice, low: float, high: float) -> float | None:
     weights: dict[int, float] = {}
     for token, logprob in {choice.token: choice.logprob, **dict(choice.top)}.items():
         digits = token.strip()

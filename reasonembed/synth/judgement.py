@@ -171,10 +171,10 @@ def read_judgement(answer: Answer, settings: AnnotateSettings) -> Reading | None
     else:
         score, reason = _whole(score_in(answer.text, LOW, HIGH)), _told(answer.text)
         reason = "" if reason.isdecimal() else reason  # nothing but the score
-    if score is None:
-        return None
     expected = expected_score(answer.tokens, LOW, HIGH) if settings.logprobs else None
-    return Reading(score if expected is None else expected, reason, expected is not None)
+    if expected is not None:
+        return Reading(expected, "" if settings.reasoning == "score" else reason, True)
+    return None if score is None else Reading(score, reason, False)
 
 
 def read_judgements(answer: Answer, count: int, settings: AnnotateSettings) -> dict[int, Reading]:

@@ -353,6 +353,20 @@ def test_a_local_judge_is_asked_for_the_first_token_of_the_score():
     assert (request.sampling.max_tokens, request.sampling.top_logprobs) == (1, 20)
 
 
+def test_the_first_token_counts_though_another_word_is_likelier():
+    class Other(OneToken):
+        async def answer(self, request):
+            top = (("NUMBER", math.log(0.5)), ("5", math.log(0.3)), ("3", math.log(0.1)))
+            return Answer("NUMBER", finish_reason="length", tokens=(TokenChoice(*top[0], top),))
+
+    counts: Counter[str] = Counter()
+    settings = AnnotateSettings(reasoning="score", logprobs=True)
+    with Llm(Other()) as llm:
+        (outcome,) = annotate_pairs(llm, some_pairs(1, 1), settings=settings, counts=counts)
+    assert outcome.score == pytest.approx((5 * 0.3 + 3 * 0.1) / 0.4)
+    assert not +counts
+
+
 @pytest.mark.parametrize("other", [{"reasoning": "brief"}, {"reasoning": "score", "output": "json"}])
 def test_a_local_judge_that_writes_more_gives_the_written_score(caplog, other):
     with Llm(Fives()) as llm:

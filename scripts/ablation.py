@@ -4,8 +4,9 @@
         --test beir:../shared/data/strategyqa_facts:dev --test beir:../shared/data/theoremqa:test
 
 Every training is a run directory of its own (OUT/VARIANT/seed-N), so a stopped ablation goes on where it was. The start model is
-scored beside them. A query's value is its mean over the seeds; a variant is compared with the first one by bootstrap and
-permutation test. Writes ablation.json and ablation.md. Name test sets once, when the recipe is fixed; dev sets as often as you like.
+scored beside them, with the recipe's lengths and instruction. A query's value is its mean over the seeds; a variant is compared with
+the first one by bootstrap and permutation test. Writes ablation.json and ablation.md. Name test sets once, when the recipe is fixed;
+dev sets as often as you like.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from reasonembed.encode.embedder import Embedder
 from reasonembed.evaluation.runner import Result, evaluate
 from reasonembed.evaluation.significance import compare_queries
 from reasonembed.io.atomic import atomic_write
-from reasonembed.io.beir import read_beir
-from reasonembed.io.bright import bright_tasks, read_bright
 from reasonembed.io.config import yaml_value
 from reasonembed.io.manifest import now, versions, write_json
-from reasonembed.training.config import changed, load_train_config
+from reasonembed.training.backbone import as_trained
+from reasonembed.training.config import EvaluateConfig, TrainConfig, changed, load_train_config
+from reasonembed.training.evaluating import open_tasks
 from reasonembed.training.run import train
 from reasonembed.types import RetrievalTask
 
@@ -36,14 +37,26 @@ START = "start"
 def open_test(told: str) -> RetrievalTask:
     """A set from `beir:FOLDER[:SPLIT]` or `bright:FOLDER[:TASK]`."""
     kind, folder, *rest = told.split(":")
-    if kind == "beir":
-        return read_beir(folder, split=rest[0] if rest else "test")
-    return read_bright(folder, rest[0] if rest else bright_tasks(folder)[0])
+    part = {("split" if kind == "beir" else "task"): rest[0]} if rest else {}
+    task = {"path": folder, "benchmark": kind, "split": "test", **part}
+    (opened,) = open_tasks(EvaluateConfig.model_validate({"tasks": [task]}), seed=0)
+    return opened.task
 
 
-def scored(model: str | Path, tests: Sequence[RetrievalTask], out: Path, max_length: int | None) -> dict[str, Result]:
-    """Label of each set -> the model's scores; what is in `out` already is read."""
+def scored(
+    model: str | Path,
+    tests: Sequence[RetrievalTask],
+    out: Path,
+    max_length: int | None,
+    recipe: TrainConfig | None = None,
+) -> dict[str, Result]:
+    """Label of each set -> the model's scores; what is in `out` already is read.
+
+    A `recipe` gives a model that was not trained by it the lengths and the instruction that a trained one is saved with.
+    """
     embedder = Embedder(model, engine="torch")
+    if recipe is not None:
+        embedder.checkpoint = as_trained(embedder.checkpoint, recipe)
     results = [evaluate(task, embedder, out=out, max_length=max_length, progress=True) for task in tests]
     return {result.label: result for result in results}
 
@@ -104,7 +117,7 @@ def main() -> None:
     told = dict(one.split("=", 1) for one in args.set)
     base = load_train_config(args.recipe, changes={name: yaml_value(value) for name, value in told.items()})
     tests = [open_test(one) for one in args.test]
-    runs = {START: [scored(base.model, tests, args.out / START / "scores", args.max_length)]}
+    runs = {START: [scored(base.model, tests, args.out / START / "scores", args.max_length, base)]}
     for value in values.split(","):
         runs[f"{key}={value}"] = []
         for seed in args.seeds:

@@ -114,6 +114,7 @@ def intensity(
 
     from reasonembed.encode.embedder import Embedder
     from reasonembed.training.data import open_datasets
+    from reasonembed.training.intensity import KAPPA
     from reasonembed.training.intensity_report import histogram_lines, write_measurement
     from reasonembed.training.measure import extremes, measure_intensity, summarise
 
@@ -122,8 +123,9 @@ def intensity(
     with tempfile.TemporaryDirectory() as work:
         datasets = open_datasets(config, Path(work), progress=not json)
         rows = measure_intensity(datasets, embedder, config, progress=not json)
-        summary = summarise(rows)
-        examples = extremes(rows, datasets)
+        kappa = float(config.loss.get("kappa", KAPPA))
+        summary = summarise(rows, kappa=kappa)
+        examples = extremes(rows, datasets, kappa=kappa)
     made_by = {"embedder": embedder.describe(), "settings": config.model_dump(mode="json")}
     page = write_measurement(out, rows, summary, examples, made_by=made_by)
     if json:

@@ -22,6 +22,7 @@ from reasonembed.io.atomic import atomic_write
 from reasonembed.io.manifest import read_json, write_json
 from reasonembed.model.checkpoint import OWN_FILE, Checkpoint
 from reasonembed.model.engines.torch import best_dtype
+from reasonembed.training.batches import check_lengths
 from reasonembed.training.config import LoraConfig, TrainConfig
 from reasonembed.training.encoder import PackedEncoder
 
@@ -75,7 +76,7 @@ def open_trainable(config: TrainConfig, *, device: str | None = None) -> Trainab
 
     Raises:
         ModelError: It cannot be opened, has layers behind the pooling, or does not take the lengths.
-        MissingExtraError: PEFT or bitsandbytes is not installed.
+        MissingExtraError: PEFT is not installed.
     """
     device = device or own_device()
     dtype = best_dtype(device) if config.dtype == "auto" else config.dtype
@@ -113,18 +114,17 @@ def _opened(config: TrainConfig, device: str, dtype: str) -> Embedder:
             f"{embedder.name} has layers behind its pooling ({', '.join(layers)}), which are not trained. "
             "Fix: start from a model without them"
         )
-    embedder.checkpoint = _told(embedder.checkpoint, config)
+    embedder.checkpoint = as_trained(embedder.checkpoint, config)
     return embedder
 
 
-def _told(checkpoint: Checkpoint, config: TrainConfig) -> Checkpoint:
-    limit = checkpoint.max_positions
-    for name, length in config.lengths.model_dump().items():
-        if limit is not None and length > limit:
-            raise ModelError(
-                f"lengths.{name} is {length}, {checkpoint.name} takes {limit} tokens. "
-                f"Fix: `lengths: {{{name}: {limit}}}` or less"
-            )
+def as_trained(checkpoint: Checkpoint, config: TrainConfig) -> Checkpoint:
+    """The checkpoint with the lengths and the instruction of a training, which its result is saved with.
+
+    Raises:
+        ModelError: The model does not take the lengths.
+    """
+    check_lengths(checkpoint, config.lengths)
     told: dict[str, Any] = {"query_max_length": config.lengths.query, "document_max_length": config.lengths.passage}
     if config.instruction is not None and checkpoint.query_format is not None:
         told["instruction"] = config.instruction
@@ -171,10 +171,8 @@ def _wrapped(model: torch.nn.Module, options: Any) -> Any:
 
 def _quantise(engine: Any, device: str) -> None:
     """Put linear layers into 4 bits (NF4), layer by layer, and the model on the GPU; it is loaded on the CPU first."""
-    try:
-        from bitsandbytes.nn import Linear4bit, Params4bit
-    except ImportError as error:
-        raise MissingExtraError("bitsandbytes", "train", "load_in_4bit") from error
+    from bitsandbytes.nn import Linear4bit, Params4bit
+
     for name, layer in list(engine.model.named_modules()):
         if type(layer) is not torch.nn.Linear:
             continue

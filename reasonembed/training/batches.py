@@ -9,7 +9,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,8 @@ from reasonembed.training.data import Dataset
 
 if TYPE_CHECKING:
     from reasonembed.encode.embedder import Embedder
-    from reasonembed.training.config import TrainConfig
+    from reasonembed.model.checkpoint import Checkpoint
+    from reasonembed.training.config import LengthsConfig, TrainConfig
     from reasonembed.types import TrainingSample
 
 Flags = npt.NDArray[np.bool_]
@@ -66,6 +66,21 @@ class Batch:
     n_tokens: int
 
 
+def check_lengths(checkpoint: Checkpoint, lengths: LengthsConfig) -> None:
+    """Refuse lengths that a model does not take.
+
+    Raises:
+        ModelError: Which one, and the most there may be.
+    """
+    limit = checkpoint.max_positions
+    for name, length in lengths.model_dump().items():
+        if limit is not None and length > limit:
+            raise ModelError(
+                f"lengths.{name} is {length}, {checkpoint.name} takes {limit} tokens. "
+                f"Fix: `lengths: {{{name}: {limit}}}` or less"
+            )
+
+
 class TextEncoder:
     """Texts of training to token ids, with the prompts that `Embedder` gives them, cut to the recipe's lengths with EOS kept.
 
@@ -85,13 +100,7 @@ class TextEncoder:
         self._instruction = config.instruction
         self._lengths = config.lengths
         self.n_cut = 0
-        limit = embedder.checkpoint.max_positions
-        for name, length in config.lengths.model_dump().items():
-            if limit is not None and length > limit:
-                raise ModelError(
-                    f"length {length} of a {name} is more than {embedder.name} takes ({limit}). "
-                    f"Fix: `lengths: {{{name}: {limit}}}` or less"
-                )
+        check_lengths(embedder.checkpoint, config.lengths)
 
     def queries(self, texts: Sequence[str], instructions: Sequence[str | None] | None = None) -> list[TokenIds]:
         """Token ids of queries with their instructions.
@@ -169,9 +178,9 @@ class Batches(Sequence[Batch]):
 
     An epoch shuffles the samples of each dataset, cuts them into global batches, drops the remainder, and shuffles the batches of
     all datasets (paper.md 2.2). Each time a sample comes, one positive and group - 1 negatives are drawn anew: without
-    repetition, or where there are too few, all of them equally often. A query without any negative gets the drawn positives of
-    other queries in their place; these are masked for every query, for they already stand in the batch, so such a query is
-    compared with the other queries' passages alone.
+    repetition, or where there are too few, each of them as often as any other or once more. A query without any negative gets the
+    drawn positives of other queries in their place; these are masked for every query, for they already stand in the batch, so such
+    a query is compared with the other queries' passages alone.
 
     Args:
         datasets: Of `open_datasets`.
@@ -246,10 +255,9 @@ class Batches(Sequence[Batch]):
         random = Random(f"{self._seed} {epoch} {dataset.name} {index}")
         positive = random.randrange(len(sample.pos))
         wanted, there = dataset.group - 1, len(sample.neg)
-        places = list(range(there)) * ceil(wanted / there) if there else []
-        return _Drawn(
-            dataset.sample_name(index), sample, positive, tuple(random.sample(places, wanted)) if places else ()
-        )
+        rounds, rest = divmod(wanted, there) if there else (0, 0)
+        negatives = (*range(there),) * rounds + tuple(random.sample(range(there), rest))
+        return _Drawn(dataset.sample_name(index), sample, positive, negatives)
 
     def _passages(self, drawn: list[_Drawn], dataset: Dataset, epoch: int) -> tuple[list[list[str]], Flags | None]:
         """The texts of each group, and which of them are no negatives."""

@@ -117,7 +117,7 @@ class _Run:
         if (folder / MANIFEST).is_file():
             self._manifest = read_json(folder / MANIFEST)
             self._check()
-        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        elif folder.exists() and (not folder.is_dir() or any(path.name != WORK for path in folder.iterdir())):
             raise DataError("exists and is no training", path=folder, fix="name a new folder")
         else:
             self._manifest = {}
@@ -195,6 +195,8 @@ def _check_packages(config: TrainConfig) -> None:
     for package in config.report_to:
         if importlib.util.find_spec(package) is None:
             raise DataError(f"report_to names {package!r}, which is not installed", fix=f"pip install {package}")
+    if config.load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:  # no extra brings it
+        raise DataError("load_in_4bit needs the package 'bitsandbytes'", fix="pip install bitsandbytes")
 
 
 def _opened(run: _Run, progress: bool) -> tuple[ContrastiveTrainer, Path | None]:

@@ -116,6 +116,7 @@ class ContrastiveTrainer(transformers.Trainer):  # type: ignore[misc]
         arguments.warmup_steps = math.ceil(len(batches) * trainable.config.optimiser.warmup)
         super().__init__(trainable.encoder, arguments, eval_dataset=[] if tasks else None)
         self.remove_callback(transformers.PrinterCallback)
+        self.add_callback(_OwnIntervals())
         self._trainable, self._batches, self._loss = trainable, batches, loss
         self._log, self.tasks, self._out = log, tasks, out
         self.steps = len(batches)
@@ -257,6 +258,14 @@ def _not_finite(batch: Batch, what: str, value: Any, per_query: torch.Tensor | N
         f"step {batch.step + 1}: the {what} is {float(value)}, a finite number was expected; dataset {batch.dataset!r}, samples "
         f"{', '.join(names[:_MOST_NAMED])}{more}. Fix: look at these lines; a lower learning_rate, or `dtype: float32`"
     )
+
+
+class _OwnIntervals(transformers.TrainerCallback):  # type: ignore[misc]
+    """`save.every` of this start: a checkpoint brings that of the start that wrote it."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """See the class."""
+        state.compute_steps(args, state.max_steps)
 
 
 class _Ahead:

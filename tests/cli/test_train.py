@@ -98,6 +98,13 @@ def test_intensity(tmp_path, tiny):
     assert (tmp_path / "a/intensity.jsonl").read_bytes() == (tmp_path / "b/intensity.jsonl").read_bytes()
 
 
+def test_intensity_takes_the_clamp_that_is_set(tmp_path, tiny):
+    data = write_samples(tmp_path / "toy.jsonl", n=8)
+    told = ("--model", tiny("bert"), "--engine", "torch", "--set", "batch.queries=8", "--set", "loss.kappa=1e-9")
+    made = json.loads(run("intensity", data, "-o", tmp_path / "a", *told, "--json").stdout)
+    assert (made["kappa"], made["at_clamp"]) == (1e-9, 1.0)
+
+
 def test_intensity_of_less_than_a_batch(tmp_path, tiny):
     data = write_samples(tmp_path / "toy.jsonl")
     refused = run("intensity", data, "-o", tmp_path / "a", "--model", tiny("bert"), code=1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import json
 
@@ -9,7 +10,7 @@ from training_small import small_config, small_settings, write_beir, write_sampl
 
 import reasonembed
 from reasonembed import Embedder
-from reasonembed.errors import DataError, MismatchError, MissingExtraError
+from reasonembed.errors import DataError, MismatchError, MissingExtraError, ModelError
 from reasonembed.io.manifest import read_json
 from reasonembed.training.log import read_log
 from reasonembed.training.run import train
@@ -152,6 +153,24 @@ def test_a_missing_package_is_named(tiny, data, tmp_path, monkeypatch, package, 
 def test_a_reporter_that_is_not_installed_is_named(tiny, data, tmp_path):
     with pytest.raises(DataError, match=r"report_to names 'wandb', which is not installed. Fix: pip install wandb"):
         train(quick(tiny("bert"), data, report_to=["wandb"]), tmp_path / "run")
+
+
+def test_4_bits_name_the_package_that_no_extra_brings(tiny, data, tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "bitsandbytes" else find(name, *rest)
+    )
+    with pytest.raises(DataError, match=r"needs the package 'bitsandbytes'. Fix: pip install bitsandbytes"):
+        train(quick(tiny("qwen3"), data, lora={}, load_in_4bit=True), tmp_path / "run")
+
+
+def test_a_folder_whose_training_failed_before_its_first_step_is_used_again(tiny, data, tmp_path):
+    packed = tmp_path / "toy.jsonl.gz"
+    packed.write_bytes(gzip.compress(data.read_bytes()))
+    with pytest.raises(ModelError, match="no such directory"):
+        train(quick(tmp_path / "mistyped", packed), tmp_path / "run", progress=False)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["work"]
+    assert train(quick(tiny("bert"), packed), tmp_path / "run", progress=False).steps == 2
 
 
 def test_sharding_needs_several_gpus(tiny, data, tmp_path):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from encoding.worker import library_versions, memory
+from encoding.worker import library_versions, main, memory
 
 TEMPERATURE = 0.02
 """Of paper.md section 2.2, for both sides."""
@@ -31,21 +30,9 @@ ST_MINI_BATCH = 32
 """Texts at a time in the peer's cached loss: its default."""
 
 
-def main() -> None:
-    """Serve one contender until standard input ends."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    settings = json.loads(Path(sys.argv[1]).read_text("utf-8"))
-
-    def answer(**values: Any) -> None:
-        answers.write(json.dumps(values) + "\n")
-        answers.flush()
-
-    try:
-        texts = json.loads(Path(settings["texts"]).read_text("utf-8"))
-        _CONTENDERS[settings["side"]](settings, texts, answer)
-    except Exception as error:  # a peer may raise anything: the row says what
-        answer(failed=f"{type(error).__name__}: {error}"[:300])
+def _serve(settings: dict[str, Any], answer: Any) -> None:
+    texts = json.loads(Path(settings["texts"]).read_text("utf-8"))
+    _CONTENDERS[settings["side"]](settings, texts, answer)
 
 
 def _autocast(dtype: str) -> Callable[[], contextlib.AbstractContextManager[Any]]:
@@ -198,4 +185,4 @@ def _their_gradient(model: Any, loss: Any, part: dict[str, Any], settings: dict[
 _CONTENDERS = {"own": _own, "st": _sentence_transformers}
 
 if __name__ == "__main__":
-    main()
+    main(_serve)

@@ -12,6 +12,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,12 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def main() -> None:
-    """Serve one contender until standard input ends."""
+def main(serve: Callable[[dict[str, Any], Any], None]) -> None:
+    """Serve one contender until standard input ends.
+
+    Args:
+        serve: Gets the settings, and a function that writes an answer.
+    """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     settings = json.loads(Path(sys.argv[1]).read_text("utf-8"))
@@ -33,7 +38,7 @@ def main() -> None:
         answers.flush()
 
     try:
-        _serve(settings, answer)
+        serve(settings, answer)
     except ImportError as error:
         answer(missing=str(error))
     except Exception as error:  # a peer may raise anything: the row says what
@@ -87,4 +92,4 @@ def library_versions() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main()
+    main(_serve)

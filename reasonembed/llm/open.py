@@ -13,8 +13,8 @@ from reasonembed.llm.types import Backend
 
 _URLS = ("http://", "https://")
 LOCAL_TIMEOUT = 6 * 3600.0
-"""Seconds for an answer of a model in this process, which cannot be lost on the way: two busy cores give each of 32 requests less
-than a token a second, and an answer may have thousands."""
+"""Seconds for an answer of a model in this process, which cannot be lost on the way: 32 requests share what
+the cores generate, and an answer may have thousands of tokens."""
 
 
 def open_llm(

@@ -252,8 +252,8 @@ def _attend_fused(q: Any, k: Any, v: Any, options: dict[str, Any]) -> Any:
 def _attend_written_out(q: Any, k: Any, v: Any, options: dict[str, Any]) -> Any:
     """The same by matrix products, a few texts at a time.
 
-    Without AMX the backward pass of torch's fused call is slow in bfloat16: 16 texts of 256 tokens in 12 heads of 32 take 99 ms
-    forward and backward, 45 ms this way; one text of 90 tokens 2.6 and 1.0 ms. In float32 the fused call is faster.
+    Without AMX the backward pass of torch's fused call is slow in bfloat16 (`benchmarks/training.py`; with AMX nobody has measured
+    it yet). In float32 the fused call is faster and stays.
     """
     import torch
 

@@ -92,12 +92,7 @@ def annotate_pairs(
     """
     settings, counts = settings or AnnotateSettings(), Counter() if counts is None else counts
     weighed = settings.logprobs
-    opened = weighed and llm.describe().get("kind") == "local"
-    if opened and (settings.reasoning, settings.output) != ("score", "tags"):  # it would refuse every request
-        logger.warning(
-            "a model in this process gives log-probabilities with `reasoning: score` alone: the written scores count"
-        )
-        settings, opened = replace(settings, logprobs=False), False
+    settings, opened = _weighable(llm, settings)
     meaning = relevance or relevance_for(None)
 
     def request(ask: _Ask, attempt: int) -> Request:
@@ -125,6 +120,18 @@ def annotate_pairs(
         ask.block.waiting -= 1
         if not ask.block.waiting:
             yield from (ask.block.outcome(place) for place in range(len(ask.block.pairs)))
+
+
+def _weighable(llm: Llm, settings: AnnotateSettings) -> tuple[AnnotateSettings, bool]:
+    """Settings that the model can follow, and whether its answers are begun, so that the score is their first token."""
+    if not settings.logprobs or llm.describe().get("kind") != "local":
+        return settings, False
+    if (settings.reasoning, settings.output) == ("score", "tags"):
+        return settings, True
+    logger.warning(  # it would refuse every request
+        "a model in this process gives log-probabilities with `reasoning: score` alone: the written scores count"
+    )
+    return replace(settings, logprobs=False), False
 
 
 @dataclass(slots=True)

@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from reasonembed.dataset.label import NEGATIVE, POSITIVE
@@ -149,7 +150,7 @@ def measures(path: Path, reference: Path) -> dict[str, Any]:
     annotations = list(read_annotations(path))
     scores = [one.score for one in annotations]
     found = separation(scores, [one.rank == 0 for one in annotations])
-    result: dict[str, Any] = {"auc": found.auc, "auc_error": found.error}
+    result: dict[str, Any] = {"auc": found.auc, "auc_error": found.error, "within": within_queries(annotations)}
     gold = [one.score for one in annotations if one.rank == 0]
     others = [one.score for one in annotations if one.rank > 0]
     if gold and others:
@@ -163,22 +164,34 @@ def measures(path: Path, reference: Path) -> dict[str, Any]:
     return result
 
 
+def within_queries(annotations: Sequence[Annotation]) -> float | None:
+    """Chance that a query's gold document scores above one of its others, ties counting half."""
+    gold = {one.query: one.score for one in annotations if one.rank == 0}
+    order = [
+        (gold[one.query] > one.score) + (gold[one.query] == one.score) / 2
+        for one in annotations
+        if one.rank > 0 and one.query in gold
+    ]
+    return fmean(order) if order else None
+
+
 def markdown(report: dict[str, Any]) -> str:
     """One table a set."""
     lines = [
         f"Judge: {report['llm']['model']}. {report['date']}. Reference of the agreement: mode {report['reference']}."
     ]
-    head = "| mode | AUC | gold ≥ 3 | others ≤ 2 | exact | ±1 | kappa | judged | s/pair | tokens read/pair | written/pair |"
+    head = "| mode | AUC | in query | gold ≥ 3 | others ≤ 2 | exact | ±1 | kappa | judged | s/pair | tokens read/pair | written/pair |"
     for name, modes in report["sets"].items():
         size = max(row["pairs"] for row in modes.values())
-        lines += ["", f"**{name}**, {size} pairs", "", head, "|" + "---|" * 11]
+        lines += ["", f"**{name}**, {size} pairs", "", head, "|" + "---|" * 12]
         for mode, row in modes.items():
             agreed = row.get("agreement") or {}
             share = 1 - sum(row["lost"].values()) / row["pairs"]
             cells = [
-                mode, f"{_shown(row['auc'], 3)} ± {_shown(row['auc_error'], 3)}", _shown(row.get("gold_labelled_positive")),
-                _shown(row.get("others_labelled_negative")), _shown(agreed.get("exact")), _shown(agreed.get("within_one")),
-                _shown(agreed.get("kappa")), f"{share:.1%}", f"{row['seconds_per_pair']:.2f}",
+                mode, f"{_shown(row['auc'], 3)} ± {_shown(row['auc_error'], 3)}", _shown(row["within"], 3),
+                _shown(row.get("gold_labelled_positive")), _shown(row.get("others_labelled_negative")),
+                _shown(agreed.get("exact")), _shown(agreed.get("within_one")), _shown(agreed.get("kappa")),
+                f"{share:.1%}", f"{row['seconds_per_pair']:.2f}",
                 f"{row['prompt_tokens_per_pair']:.0f}", f"{row['completion_tokens_per_pair']:.0f}",
             ]  # fmt: skip
             lines.append("| " + " | ".join(cells) + " |")

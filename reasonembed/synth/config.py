@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from reasonembed.dataset.label import NEGATIVE, POSITIVE
+from reasonembed.dataset.label import NEGATIVE, POSITIVE, Limits
 from reasonembed.io.config import RECIPES, checked, find_recipe, read_yaml
 from reasonembed.search.pipeline_config import LlmConfig
 from reasonembed.synth.judgement import AnnotateSettings
@@ -230,18 +230,27 @@ class SamplesConfig(_Part):
     Attributes:
         positive: Least score of a positive (paper.md 1.4).
         negative: Largest score of a hard negative (paper.md 1.4).
+        margin: In place of both: least distance of a positive above, of a hard negative below the mean score of its query. For small
+            judges, whose scores differ more from query to query than within a query.
         leaks: Test sets (BEIR or BRIGHT folders, JSON lines) whose queries must not be among the samples.
     """
 
     positive: Annotated[float, Field(ge=1, le=5)] = POSITIVE
     negative: Annotated[float, Field(ge=1, le=5)] = NEGATIVE
+    margin: Annotated[float, Field(gt=0, le=2)] | None = None
     leaks: tuple[Path, ...] = ()
 
     @model_validator(mode="after")
     def _apart(self) -> SamplesConfig:
         if self.negative >= self.positive:
             raise ValueError(f"negative {self.negative} must be below positive {self.positive}")
+        if self.margin is not None and {"positive", "negative"} & self.model_fields_set:
+            raise ValueError("either `margin` or `positive` and `negative`")
         return self
+
+    def limits(self) -> Limits:
+        """Which scores are positive and which negative."""
+        return Limits(self.positive, self.negative, self.margin)
 
 
 class SynthConfig(_Part):

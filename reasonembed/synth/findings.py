@@ -185,7 +185,7 @@ def bucket(rank: int) -> str:
 
 def _labels(run: Run, chosen: Mapping[str, SynthQuery]) -> tuple[dict[str, tuple[int, ...]], Judged]:
     """Labels by bucket; and of the chosen queries the best positive and the first negative."""
-    limits = run.config.samples
+    limits = run.config.samples.limits()
     counts: dict[str, Counter[int]] = {}
     judged: Judged = {}
     for key, group in itertools.groupby(run.annotations(), key=lambda item: item.query):
@@ -193,9 +193,10 @@ def _labels(run: Run, chosen: Mapping[str, SynthQuery]) -> tuple[dict[str, tuple
         for item in annotations:
             counts.setdefault(bucket(item.rank), Counter())[int(item.score + 0.5)] += 1
         if key in chosen:
+            least, most = limits.of([item.score for item in annotations])
             best = max(annotations, key=lambda item: item.score)
-            negative = next((item for item in annotations if item.score <= limits.negative), None)
-            judged[key] = (best if best.score >= limits.positive else None, negative)
+            negative = next((item for item in annotations if item.score <= most), None)
+            judged[key] = (best if best.score >= least else None, negative)
     order = [name for name in dict.fromkeys(bucket(most or least) for least, most in RANKS) if name in counts]
     return {name: tuple(counts[name][score] for score in range(1, 6)) for name in order}, judged
 

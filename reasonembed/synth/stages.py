@@ -224,10 +224,7 @@ def _labelled(run: Run) -> Iterator[tuple[SynthQuery, TrainingSample | Lost]]:
 
     for query in run.queries():
         own = following[1] if following is not None and following[0] == query.id else ()
-        sample = sample_of(
-            query, own, text_of, positive=config.samples.positive, negative=config.samples.negative,
-            prompt=instruction_of(config),
-        )  # fmt: skip
+        sample = sample_of(query, own, text_of, limits=config.samples.limits(), prompt=instruction_of(config))
         if following is not None and following[0] == query.id:
             following = next(judged, None)
         leak = None if isinstance(sample, str) else leaks.query_leak(query.text)

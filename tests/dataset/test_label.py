@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reasonembed.dataset.label import sample_of
+from reasonembed.dataset.label import Limits, sample_of
 from reasonembed.errors import DataError
 from reasonembed.types import Annotation, SynthQuery
 
@@ -48,6 +48,27 @@ def test_why_there_is_no_sample(scores, reason):
     assert sample_of(QUERY, judged(*scores), TEXTS.__getitem__) == reason
 
 
-def test_thresholds_that_overlap_are_refused():
-    with pytest.raises(DataError, match="not below"):
-        sample_of(QUERY, [], TEXTS.__getitem__, positive=2, negative=2)
+@pytest.mark.parametrize(
+    ("wrong", "said"), [({"positive": 2, "negative": 2}, "not below"), ({"margin": 0}, "margin=0")]
+)
+def test_limits_that_part_nothing_are_refused(wrong, said):
+    with pytest.raises(DataError, match=said):
+        Limits(**wrong)
+
+
+def test_with_a_margin_the_mean_of_the_query_parts_positives_from_negatives():
+    pairs = judged(("a", 4.6), ("b", 4.1), ("c", 4.25), ("d", 4.05))  # mean 4.25
+    sample = sample_of(QUERY, pairs, TEXTS.__getitem__, limits=Limits(margin=0.15))
+    assert (sample.pos, sample.neg, sample.neg_scores) == (("alpha",), ("beta", "delta"), (4.1, 4.05))
+    assert sample_of(QUERY, pairs, TEXTS.__getitem__, limits=Limits(margin=0.19)).neg == ("delta",)
+    assert sample_of(QUERY, pairs, TEXTS.__getitem__, limits=Limits(margin=0.3)) == "no negative"
+
+
+def test_a_margin_counts_texts_not_documents():
+    pairs = judged(("a", 5), ("A", 5), ("b", 4), ("c", 3))
+    assert sample_of(QUERY, pairs, TEXTS.__getitem__, limits=Limits(margin=0.9)).pos == ("alpha",)  # mean 4, not 4.25
+
+
+def test_judgements_that_are_all_alike_give_no_sample_by_a_margin():
+    pairs = judged(("a", 3), ("b", 3), ("c", 3))
+    assert sample_of(QUERY, pairs, TEXTS.__getitem__, limits=Limits(margin=0.1)) == "no positive and no negative"

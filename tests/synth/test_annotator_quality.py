@@ -77,7 +77,7 @@ def test_a_judge_that_knows_is_perfect_and_a_mode_is_judged_once(script, data, t
     assert requests == 6 * 4 + 6
     assert set(second) == {"brief", "grouped-brief", "full"}
     for row in (*first.values(), *second.values()):
-        assert (row["auc"], row["pairs"], row["lost"]) == (1.0, 24, {})
+        assert (row["auc"], row["within"], row["pairs"], row["lost"]) == (1.0, 1.0, 24, {})
         assert (row["gold_labelled_positive"], row["others_labelled_negative"]) == (1.0, 1.0)
         assert (row["agreement"]["exact"], row["agreement"]["kappa"]) == (1.0, 1.0)
     assert "| grouped-brief | 1.000 ± 0.000 |" in (out / "quality.md").read_text()

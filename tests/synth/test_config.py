@@ -50,6 +50,8 @@ def test_defaults_are_the_papers():
     ({"annotate": {"spread": 3}}, "spread"),
     ({"annotate": {"mode": "grouped", "logprobs": True}}, "logprobs"),
     ({"samples": {"negative": 3, "positive": 3}}, "must be below"),
+    ({"samples": {"margin": 0.2, "positive": 3}}, "either `margin`"),
+    ({"samples": {"margin": 0}}, "samples.margin is 0"),
 ])  # fmt: skip
 def test_what_is_wrong_is_named(tmp_path, change, told):
     with pytest.raises(DataError) as caught:

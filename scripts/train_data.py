@@ -23,9 +23,7 @@ proof (stacks) or with the facts that answer it (strategyqa_facts); scifact has 
 from __future__ import annotations
 
 import argparse
-import gzip
 import hashlib
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -40,9 +38,8 @@ import numpy as np
 from reasonembed import BM25Searcher, Embedder, ExactSearcher
 from reasonembed.corpus.duplicates import THRESHOLD, WIDTH, signatures
 from reasonembed.dataset.leaks import HeldOut, HeldOutSet, LeakFinder
-from reasonembed.dataset.samples import sample_row
+from reasonembed.dataset.samples import write_samples
 from reasonembed.encode.cache import cached_encode
-from reasonembed.io.atomic import atomic_write
 from reasonembed.io.beir import read_beir
 from reasonembed.io.jsonl import read_jsonl
 from reasonembed.io.manifest import now, versions, write_json
@@ -225,15 +222,12 @@ def mined(source: Source, views: Sequence[View], *, negatives: int, seed: int) -
     source.counts["queries dropped"]["no negative found"] = unmined
 
 
-def write(path: Path, samples: Iterator[TrainingSample], counts: dict[str, Any]) -> None:
-    """Write a dataset, gzip with nothing in it that changes from run to run, and count it."""
-    totals: Counter[str] = Counter(samples=0, positives=0, negatives=0, with_reasoning=0)
-    with atomic_write(path, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:  # type: ignore[arg-type]
-        for sample in samples:
-            file.write((json.dumps(sample_row(sample), ensure_ascii=False) + "\n").encode())
-            totals += Counter(samples=1, positives=len(sample.pos), negatives=len(sample.neg))
-            totals["with_reasoning"] += sample.reasoning_query is not None
-    counts |= totals
+def counted(samples: Iterator[TrainingSample], totals: Counter[str]) -> Iterator[TrainingSample]:
+    """The samples, counted as they pass."""
+    for sample in samples:
+        totals.update(samples=1, positives=len(sample.pos), negatives=len(sample.neg))
+        totals["with_reasoning"] += sample.reasoning_query is not None
+        yield sample
 
 
 def main() -> None:
@@ -255,9 +249,10 @@ def main() -> None:
         source = read(arguments.data, finder)
         views = open_miners(arguments.miner or MINERS, source.documents, manifest["miners"])
         samples = mined(source, views, negatives=arguments.negatives, seed=arguments.seed)
-        write(arguments.out / f"{source.name}.jsonl.gz", samples, source.counts)
-        manifest["datasets"][source.name] = source.counts
-        logger.info("%s: %s", source.name, source.counts)
+        totals = Counter(samples=0, positives=0, negatives=0, with_reasoning=0)
+        write_samples(arguments.out / f"{source.name}.jsonl.gz", counted(samples, totals))
+        manifest["datasets"][source.name] = source.counts | totals
+        logger.info("%s: %s", source.name, manifest["datasets"][source.name])
     write_json(arguments.out / "manifest.json", manifest)
 
 

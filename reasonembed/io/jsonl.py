@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import zlib
@@ -99,14 +100,20 @@ def text_field(row: Mapping[str, Any], name: str, *, path: Path | str, line: int
 
 
 def write_jsonl(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write rows as JSON lines (UTF-8, atomically); returns how many.
+    """Write rows as JSON lines (UTF-8, atomically), `.gz` compressed; the same rows give the same bytes.
+
+    Returns:
+        How many rows.
 
     Raises:
         StorageError: The file could not be written whole.
     """
     count = 0
-    with atomic_write(path) as file:
+    with contextlib.ExitStack() as stack:
+        file: Any = stack.enter_context(atomic_write(path, "wb"))
+        if Path(path).suffix == ".gz":
+            file = stack.enter_context(gzip.GzipFile("", "wb", fileobj=file, mtime=0))  # neither name nor time in it
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")  # type: ignore[call-overload]
+            file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
             count += 1
     return count

@@ -244,7 +244,7 @@ class SamplesConfig(_Part):
     def _apart(self) -> SamplesConfig:
         if self.negative >= self.positive:
             raise ValueError(f"negative {self.negative} must be below positive {self.positive}")
-        if self.margin is not None and {"positive", "negative"} & self.model_fields_set:
+        if self.margin is not None and (self.positive, self.negative) != (POSITIVE, NEGATIVE):
             raise ValueError("either `margin` or `positive` and `negative`")
         return self
 

@@ -21,6 +21,16 @@ def test_reads_plain_and_gzip_and_skips_blank_lines(tmp_path):
         assert list(read_jsonl(tmp_path / name)) == [(1, {"a": 1}), (4, {"a": "ü\u2028"})]
 
 
+def test_a_compressed_file_is_the_same_bytes_wherever_and_whenever_it_is_written(tmp_path, monkeypatch):
+    rows = [{"a": "ü"}, {"a": "b" * 1000}]
+    assert write_jsonl(tmp_path / "x.jsonl.gz", rows) == 2
+    monkeypatch.setattr("time.time", lambda: 1.0)
+    write_jsonl(tmp_path / "other.jsonl.gz", iter(rows))
+    assert (tmp_path / "x.jsonl.gz").read_bytes() == (tmp_path / "other.jsonl.gz").read_bytes()
+    assert (tmp_path / "x.jsonl.gz").stat().st_size < 200
+    assert [row for _, row in read_jsonl(tmp_path / "x.jsonl.gz")] == rows
+
+
 @given(st.lists(st.dictionaries(st.text(), st.text() | st.integers() | st.none()), max_size=5))
 def test_round_trip(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("jsonl") / "x.jsonl"

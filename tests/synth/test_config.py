@@ -50,7 +50,7 @@ def test_defaults_are_the_papers():
     ({"annotate": {"spread": 3}}, "spread"),
     ({"annotate": {"mode": "grouped", "logprobs": True}}, "logprobs"),
     ({"samples": {"negative": 3, "positive": 3}}, "must be below"),
-    ({"samples": {"margin": 0.2, "positive": 3}}, "either `margin`"),
+    ({"samples": {"margin": 0.2, "positive": 3.5}}, "either `margin`"),
     ({"samples": {"margin": 0}}, "samples.margin is 0"),
 ])  # fmt: skip
 def test_what_is_wrong_is_named(tmp_path, change, told):
@@ -59,6 +59,12 @@ def test_what_is_wrong_is_named(tmp_path, change, told):
     assert told in str(caught.value)
     assert "c.yaml" in str(caught.value)
     assert "Fix: " in str(caught.value)
+
+
+def test_a_configuration_survives_being_written_down():
+    for samples in ({"margin": 0.2}, {"positive": 3.5}):
+        config = parse_synth_config({**LEAST, "samples": samples})
+        assert parse_synth_config(config.model_dump(mode="json")) == config
 
 
 def test_files_are_taken_from_the_folder_of_the_configuration(tmp_path):

@@ -12,6 +12,7 @@ dev sets as often as you like.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -102,12 +103,21 @@ def markdown(report: dict[str, Any], labels: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def named(value: Any) -> str:
+    """A value in the name of its variant."""
+    return ",".join(f"{key}:{item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
+
+
 def main() -> None:
     """Train, score, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", help="YAML file of a training, or the name of one that ships")
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--vary", required=True, help="key=value,value,...; values are YAML, apart by commas")
+    parser.add_argument(
+        "--vary",
+        required=True,
+        help="key=value,value,...; values are YAML, apart by commas: loss.name=a,b or 'loss={name: a},{name: b, c: 1}'",
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for all variants")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--test", action="append", required=True, metavar="beir:FOLDER[:SPLIT]|bright:FOLDER[:TASK]")
@@ -118,12 +128,13 @@ def main() -> None:
     base = load_train_config(args.recipe, changes={name: yaml_value(value) for name, value in told.items()})
     tests = [open_test(one) for one in args.test]
     runs = {START: [scored(base.model, tests, args.out / START / "scores", args.max_length, base)]}
-    for value in values.split(","):
-        runs[f"{key}={value}"] = []
+    for value in yaml_value(f"[{values}]"):
+        variant = f"{key}={named(value)}"
+        runs[variant] = []
         for seed in args.seeds:
-            place = args.out / f"{key}={value}".replace("/", "_") / f"seed-{seed}"
-            result = train(changed(base, {key: yaml_value(value), "seed": seed}), place / "run")
-            runs[f"{key}={value}"].append(scored(result.model, tests, place / "scores", args.max_length))
+            place = args.out / re.sub(r"[^\w.=-]+", "_", variant) / f"seed-{seed}"
+            result = train(changed(base, {key: value, "seed": seed}), place / "run")
+            runs[variant].append(scored(result.model, tests, place / "scores", args.max_length))
             labels = list(runs[START][0])
             report = compared(runs, labels)
             what = {"recipe": base.model_dump(mode="json"), "vary": args.vary, "seeds": args.seeds, "metric": METRIC}

@@ -26,18 +26,15 @@ import argparse
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Any
 
-import numpy as np
-
 from reasonembed import BM25Searcher, Embedder, ExactSearcher
-from reasonembed.corpus.duplicates import THRESHOLD, WIDTH, signatures
 from reasonembed.dataset.leaks import HeldOut, HeldOutSet, LeakFinder
+from reasonembed.dataset.negatives import NO_NEGATIVE, RANKS, KnownQuery, with_negatives
 from reasonembed.dataset.samples import write_samples
 from reasonembed.encode.cache import cached_encode
 from reasonembed.io.beir import read_beir
@@ -49,8 +46,6 @@ from reasonembed.types import Document, RetrievalTask, TrainingSample
 
 logger = logging.getLogger("train_data")
 
-RANKS = (5, 60)
-"""First and last rank that negatives are drawn from: the first are often relevant and not judged, the last are easy."""
 NEGATIVES = 30
 SEED = 0
 MINERS = ("bm25", "default")
@@ -63,13 +58,13 @@ class Source:
     Attributes:
         name: Of the dataset.
         documents: Those that may be training texts.
-        samples: (id of the query, its text, ids of its positives, ids that must not be negatives, reasoning query).
+        queries: With their positives, and what else must not be a negative.
         counts: What there was, what was dropped and why.
     """
 
     name: str
     documents: tuple[Document, ...]
-    samples: list[tuple[str, str, list[str], set[str], str | None]]
+    queries: list[KnownQuery]
     counts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -149,7 +144,7 @@ def _source(
 ) -> Source:
     """The pairs of a task that may be trained on."""
     dropped: Counter[str] = Counter()
-    positives, samples = 0, []
+    positives, known = 0, []
     for query in task.queries:
         gold = _gold(task, query.id)
         pos = [key for key in gold if key not in reasons]
@@ -159,28 +154,13 @@ def _source(
             dropped["no positive is a training text"] += 1
         else:
             positives += len(gold) - len(pos)
-            never = {query.id, *gold, *task.excluded.get(query.id, ())}
-            samples.append((query.id, query.text, pos, never, reasoning.get(query.id)))
+            never = (query.id, *gold, *task.excluded.get(query.id, ()))
+            known.append(KnownQuery(query.text, tuple(pos), reasoning.get(query.id), never, f"{name} {query.id}"))
     counts = {
         "queries": len(task.queries), "documents": len(task.documents), "queries dropped": dict(sorted(dropped.items())),
         "positives dropped from other queries": positives, "documents left out": dict(Counter(reasons.values())),
     }  # fmt: skip
-    return Source(name, tuple(one for one in task.documents if one.id not in reasons), samples, counts)
-
-
-def alike(documents: Sequence[Document]) -> Callable[[Collection[str]], set[str]]:
-    """A function: ids of documents -> ids of all that are those or nearly repeat one of them (`corpus.duplicates`)."""
-    signed = signatures(document.content for document in documents)  # (n, WIDTH)
-    places = {document.id: place for place, document in enumerate(documents)}
-    ids = np.array([document.id for document in documents])
-
-    def find(wanted: Collection[str]) -> set[str]:
-        found = set(wanted)
-        for place in (places[key] for key in wanted if key in places):
-            found.update(ids[np.count_nonzero(signed == signed[place], axis=1) >= THRESHOLD * WIDTH].tolist())
-        return found
-
-    return find
+    return Source(name, tuple(one for one in task.documents if one.id not in reasons), known, counts)
 
 
 def open_miners(names: Sequence[str], documents: Sequence[Document], described: dict[str, Any]) -> list[View]:
@@ -200,26 +180,6 @@ def open_miners(names: Sequence[str], documents: Sequence[Document], described: 
         views.append(DenseView(partial(cached_encode, embedder, kind="query"), searcher))
         described[name] = {**embedder.describe(), "fingerprint": embedder.fingerprint}
     return views
-
-
-def mined(source: Source, views: Sequence[View], *, negatives: int, seed: int) -> Iterator[TrainingSample]:
-    """Samples with negatives; a query that no miner finds anything for is left out."""
-    texts = {document.id: document.content for document in source.documents}
-    near = alike(source.documents)
-    never = [near(row[3]) for row in source.samples]
-    first, last = RANKS
-    lists = [view.search([row[1] for row in source.samples], last, never) for view in views]
-    unmined = 0
-    for number, (key, query, pos, _, reasoning) in enumerate(source.samples):
-        pool = {texts[hit.id]: None for found in lists for hit in found[number][first - 1 :]}
-        positives = tuple(dict.fromkeys(texts[one] for one in pos))
-        candidates = [text for text in pool if text not in positives]
-        if not candidates:
-            unmined += 1
-            continue
-        neg = Random(f"{seed} {source.name} {key}").sample(candidates, min(negatives, len(candidates)))
-        yield TrainingSample(query, positives, tuple(neg), reasoning_query=reasoning)
-    source.counts["queries dropped"]["no negative found"] = unmined
 
 
 def counted(samples: Iterator[TrainingSample], totals: Counter[str]) -> Iterator[TrainingSample]:
@@ -248,9 +208,13 @@ def main() -> None:
     for read in (stacks, strategyqa_facts, scifact):
         source = read(arguments.data, finder)
         views = open_miners(arguments.miner or MINERS, source.documents, manifest["miners"])
-        samples = mined(source, views, negatives=arguments.negatives, seed=arguments.seed)
+        unmined = Counter({NO_NEGATIVE: 0})
+        samples = with_negatives(
+            source.queries, source.documents, views, n=arguments.negatives, seed=arguments.seed, counts=unmined
+        )
         totals = Counter(samples=0, positives=0, negatives=0, with_reasoning=0)
         write_samples(arguments.out / f"{source.name}.jsonl.gz", counted(samples, totals))
+        source.counts["queries dropped"] |= unmined
         manifest["datasets"][source.name] = source.counts | totals
         logger.info("%s: %s", source.name, manifest["datasets"][source.name])
     write_json(arguments.out / "manifest.json", manifest)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reasonembed.corpus.cleaning import decode
 from reasonembed.corpus.passages import Passage
@@ -12,6 +14,9 @@ from reasonembed.corpus.readers.records import Row, check_columns, passages_from
 from reasonembed.corpus.sources import Skipped
 from reasonembed.errors import DataError
 from reasonembed.io.jsonl import MAX_TEXT_CHARS
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 HEAD = 1_000_000
 """Bytes at the beginning that tell the encoding and the separator."""
@@ -23,18 +28,33 @@ def read(path: Path, key: str) -> Iterator[Passage | Skipped]:
     Raises:
         DataError: No column of texts, or binary content.
     """
+    with table(path) as rows:
+        try:
+            header = [name.strip() for name in next(rows, [])]
+        except csv.Error as error:
+            raise DataError(f"the header cannot be read: {error}") from error
+        check_columns(header)
+        yield from passages_from(_rows(rows, header), path=path, key=key)
+
+
+@contextlib.contextmanager
+def table(path: Path, *, strict: bool = False) -> Iterator[Reader]:
+    """The rows of a table, the header first; encoding and separator are found out, a field has at most `MAX_TEXT_CHARS`.
+
+    Args:
+        path: The file.
+        strict: A quote that is never closed, or text behind a closing one, is an error (`csv.Error`).
+
+    Raises:
+        DataError: Binary content.
+    """
     with path.open("rb") as file:
         head = file.read(HEAD)
     decode(head)  # refuses binary content
     with path.open(encoding=_encoding(head), errors="replace", newline="") as lines:
         before = csv.field_size_limit(MAX_TEXT_CHARS)
         try:
-            rows = csv.reader(lines, delimiter=_separator(head, path))
-            header = [name.strip() for name in next(rows, [])]
-            check_columns(header)
-            yield from passages_from(_rows(rows, header), path=path, key=key)
-        except csv.Error as error:
-            raise DataError(f"the header cannot be read: {error}") from error
+            yield csv.reader(lines, delimiter=_separator(head, path), strict=strict)
         finally:
             csv.field_size_limit(before)
 

@@ -38,11 +38,12 @@ bench: $(VENV)/.installed  ## run every script in benchmarks/; ARGS=--full for a
 	  echo "== $$script"; $(VENV)/bin/python "$$script" $(ARGS) || exit 1; \
 	done
 
-docs: $(VENV)/.installed  ## write docs/cli.md, the reference of the command line, from its --help
+docs: $(VENV)/.installed  ## write docs/cli.md from the --help of every command, then build the pages of docs/ into site/
 	@$(VENV)/bin/typer reasonembed.cli utils docs --name reasonembed --title "Command line" --output docs/cli.md
+	@$(VENV)/bin/zensical build --strict
 
 clean:  ## remove the virtual environments and what tools left
-	@rm -rf $(VENV) $(VENV_DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(VENV_DEMO) build dist site .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV_DEMO)/.installed: $(PINS) $(SOURCES)

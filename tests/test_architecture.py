@@ -23,6 +23,7 @@ ORDER = (
     ("encode",),
     ("search",),
     ("evaluation",),
+    ("mteb",),
     ("dataset",),
     ("synth",),
     ("training",),

@@ -6,6 +6,7 @@ import _thread
 import asyncio
 import itertools
 import sqlite3
+import signal
 import threading
 import time
 from dataclasses import replace
@@ -258,6 +259,15 @@ def test_a_fault_in_the_backend_is_seen():
         llm.answer(user("q"))
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own handler of Ctrl-C, whatever a test before has left."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_keeps_what_is_under_way_and_starts_nothing_new(tmp_path):
     async def slow(*_):
         await asyncio.sleep(0.2)

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from reasonembed.adaptation.run import adapt as adapt
     from reasonembed.encode.embedder import Embedder as Embedder
     from reasonembed.encode.flag import FlagLLMModel as FlagLLMModel
     from reasonembed.encode.flag import FlagModel as FlagModel
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from reasonembed.training.run import train as train
 
 _HOMES = {
+    "adapt": "reasonembed.adaptation.run",
     "Embedder": "reasonembed.encode.embedder",
     "FlagLLMModel": "reasonembed.encode.flag",
     "FlagModel": "reasonembed.encode.flag",
@@ -35,6 +37,7 @@ __all__ = [
     "FlagLLMModel",
     "FlagModel",
     "Pipeline",
+    "adapt",
     "evaluate",
     "synthesize",
     "train",

@@ -27,6 +27,7 @@ ORDER = (
     ("dataset",),
     ("synth",),
     ("training",),
+    ("adaptation",),
     ("demo",),
     ("cli",),
 )  # from design.md section 1, above to below
@@ -63,7 +64,7 @@ def test_imports_only_from_above(file):
 
 def test_public_names():
     assert sorted(reasonembed.__all__) == [
-        "BM25Searcher", "Embedder", "ExactSearcher", "FlagLLMModel", "FlagModel", "Pipeline", "evaluate", "synthesize",
+        "BM25Searcher", "Embedder", "ExactSearcher", "FlagLLMModel", "FlagModel", "Pipeline", "adapt", "evaluate", "synthesize",
         "train",
     ]  # fmt: skip
     for name in reasonembed.__all__:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from reasonembed.cli import bench, compare, data, demo, doctor, encode, evaluate, index, search, synth, train
+from reasonembed.cli import adapt, bench, compare, data, demo, doctor, encode, evaluate, index, search, synth, train
 from reasonembed.errors import ReasonEmbedError
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ app.add_typer(evaluate.app, name="eval")
 app.command("train")(train.train)
 app.command("merge")(train.merge)
 app.command("intensity")(train.intensity)
+app.command("adapt")(adapt.adapt)
 app.command("compare")(compare.compare)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)

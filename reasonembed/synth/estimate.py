@@ -212,7 +212,7 @@ def _measure(
     synthesize(parts[-1], out, llm=llm, embedder=embedder, stages=["sources"], progress=False)
     write_json(out / FILE, {**made, "parts": []})  # so that one that is stopped is known as an estimate
     whole = reports(parts[-1], progress)
-    with _quiet("reasonembed.synth.run"):  # that stages are made again is what is wanted here
+    with quiet("reasonembed.synth.run"):  # that stages are made again is what is wanted here
         quarters = [reports(part, False) for part in parts[:-1]]
         reports(parts[-1], False)
     return [*quarters, whole]
@@ -295,7 +295,7 @@ def _in_all(stages: Sequence[StageEstimate]) -> StageEstimate:
 
 
 @contextlib.contextmanager
-def _quiet(name: str) -> Iterator[None]:
+def quiet(name: str) -> Iterator[None]:
     """Warnings of a module are not logged."""
     module = logging.getLogger(name)
     before = module.level

@@ -5,8 +5,8 @@ from __future__ import annotations
 import _thread
 import asyncio
 import itertools
-import sqlite3
 import signal
+import sqlite3
 import threading
 import time
 from dataclasses import replace

@@ -236,9 +236,11 @@ def test_places_that_are_none(place):
 
 CLIENT = textwrap.dedent(
     """
+    import signal
     import sys
     from reasonembed.llm.open import open_llm
     from reasonembed.llm.types import user
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts its background jobs with Ctrl-C ignored
     with open_llm(sys.argv[1], cache=sys.argv[2], concurrency=8) as llm:
         for reply in llm.answers(user(f"q{i}") for i in range(400)):
             print(reply.request.messages[0].content, reply.answer.text, sep="\\t", flush=True)

@@ -1,0 +1,111 @@
+"""Textbooks and encyclopedia entries out of their repositories, by the scripts that the small model's data is made with."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+MODULE = """<document xmlns="http://cnx.rice.edu/cnxml" xmlns:m="http://www.w3.org/1998/Math/MathML">
+<title>Rotation</title><metadata/><content>
+<para id="a">A body turns about an axis, and every point of it moves in a circle with the same angular velocity as all the others of
+that body, which is why one number is enough for all of them.</para>
+<note id="n" class="theorem"><title>Newton's Second Law for Rotation</title><para id="b">The net torque is
+<m:math><m:mrow><m:msub><m:mi>τ</m:mi><m:mtext>net</m:mtext></m:msub><m:mo>=</m:mo><m:mfrac><m:mi>L</m:mi><m:msup><m:mi>t</m:mi><m:mn>2</m:mn></m:msup></m:mfrac></m:mrow></m:math>
+.</para></note>
+<example id="e"><exercise id="x"><problem id="p"><para id="c">How long does the wheel take to stop?</para></problem>
+<solution id="s"><para id="d">Divide by the torque.</para></solution></exercise></example>
+<section id="z" class="review-problems"><title>Problems</title><exercise id="y"><problem id="q"><para id="f">A boy jumps on a
+merry-go-round. <figure id="g"><media alt="x"><image src="y"/></media></figure>How far is he carried?</para></problem></exercise></section>
+</content></document>"""
+
+THEOREM = r"""\pmcanonicalname{RolleTheorem} \pmtitle{Rolle's theorem} \pmtype{Theorem} \pmsynonym{theorem of Rolle}{RolleTheorem}
+\newcommand{\R}{\mathbb{R}} % the reals
+\begin{document}
+If $f\colon [a,b]\to\R$ is continuous % and more
+and \emph{differentiable} with $f(a)=f(b)$, then $$f'(c)=0$$ for some \PMlinkname{point}{Point} $c$.
+\end{document}"""
+PROOF = r"""\pmcanonicalname{ProofOfRolle} \pmtitle{proof of theorem of Rolle} \pmtype{Proof} \begin{document}
+{\bf Proof} By compactness $f$ has a maximum. \end{document}"""
+
+
+def repository(folder: Path, files: dict[str, str]) -> Path:
+    """A git repository with one commit."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for command in (
+        ["init", "-q"],
+        ["add", "."],
+        [*who, "commit", "-q", "-m", "book", "--date", "2020-01-01T00:00:00"],
+    ):
+        subprocess.run(
+            ["git", "-C", str(folder), *command],
+            check=True,
+            env={"GIT_COMMITTER_DATE": "2020-01-01T00:00:00", "PATH": "/usr/bin:/bin"},
+        )
+    return folder
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a .jsonl.gz file."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def run(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """A script, in a process of its own."""
+    command = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_book_gives_passages_rules_and_placed_exercises(tmp_path):
+    book = repository(tmp_path / "book", {"modules/m1/index.cnxml": MODULE, "README.md": "a book"})
+    done = run("openstax_books.py", book, "-o", tmp_path / "physics")
+    assert done.returncode == 0, done.stderr
+    prose, rule = rows(tmp_path / "physics/passages.jsonl.gz")
+    assert prose["text"].startswith("A body turns")
+    assert prose["title"] == "Rotation"
+    assert rule["title"] == "Rotation - Newton's Second Law for Rotation"
+    assert rule["text"] == "The net torque is τ_net = L/(t^2) ."
+    worked, problem = rows(tmp_path / "physics/exercises.jsonl.gz")
+    assert (worked["text"], worked["solution"]) == ("How long does the wheel take to stop?", "Divide by the torque.")
+    assert worked["after"] == rule["_id"]
+    assert problem["after"] == ""
+    assert problem["text"] == "A boy jumps on a merry-go-round. How far is he carried?"
+
+
+def test_a_commit_before_the_day_is_needed(tmp_path):
+    book = repository(tmp_path / "book", {"modules/m1/index.cnxml": MODULE})
+    done = run("openstax_books.py", book, "-o", tmp_path / "physics", "--before", "2019-01-01")
+    assert done.returncode != 0
+    assert "no commit before 2019-01-01" in done.stderr
+
+
+def test_an_entry_is_read_as_a_reader_would_type_it(tmp_path):
+    place = repository(
+        tmp_path / "26_Real_functions", {"26-00-RolleTheorem.tex": THEOREM, "26-00-ProofOfRolle.tex": PROOF}
+    )
+    done = run("planetmath.py", place, "-o", tmp_path / "planetmath")
+    assert done.returncode == 0, done.stderr
+    found = {row["_id"]: row for row in rows(tmp_path / "planetmath/entries.jsonl.gz")}
+    theorem = found["RolleTheorem"]
+    assert theorem["text"] == (
+        r"If $f\colon [a,b]\to\mathbb{R}$ is continuous and differentiable with $f(a)=f(b)$, then $ f'(c)=0 $ for some point $c$."
+    )
+    assert (theorem["type"], theorem["of"], theorem["synonyms"]) == ("Theorem", "", ["theorem of Rolle"])
+    assert found["ProofOfRolle"]["of"] == "RolleTheorem"
+
+
+@pytest.mark.parametrize("script", ["openstax_books.py", "planetmath.py", "mini_data.py"])
+def test_help_says_what_is_written(script):
+    done = run(script, "--help")
+    assert done.returncode == 0
+    assert "jsonl.gz" in done.stdout

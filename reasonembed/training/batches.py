@@ -6,6 +6,7 @@ and goes on from any step.
 
 from __future__ import annotations
 
+import logging
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from reasonembed.model.checkpoint import Checkpoint
     from reasonembed.training.config import LengthsConfig, TrainConfig
     from reasonembed.types import TrainingSample
+
+logger = logging.getLogger(__name__)
 
 Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
@@ -222,6 +225,11 @@ class Batches(Sequence[Batch]):
         self.per_epoch = sum(len(dataset.samples) // dataset.queries for dataset in datasets)
         steps = self.per_epoch * config.optimiser.epochs
         self._steps = min(steps, config.optimiser.steps or steps)
+        if (asked := config.optimiser.steps or 0) > steps:
+            logger.warning(
+                "optimiser.steps is %d, but %d passes over the data (optimiser.epochs) have %d: it ends there. Fix: epochs: %d",
+                asked, config.optimiser.epochs, steps, -(-asked // max(1, self.per_epoch)),
+            )  # fmt: skip
         self._planned: tuple[int, _Plan] = (-1, _Plan([], []))
 
     def __len__(self) -> int:

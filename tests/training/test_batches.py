@@ -113,6 +113,15 @@ def test_a_batch_is_of_one_dataset_and_an_epoch_goes_once_through_the_samples(em
     assert orders[0] != orders[1]
 
 
+def test_more_steps_than_the_epochs_have_are_told(embedder, caplog):
+    assert len(batches(embedder, two(), optimiser={"epochs": 1, "steps": 100})) == 7
+    assert "optimiser.steps is 100" in caplog.text
+    assert "epochs: 15" in caplog.text
+    caplog.clear()
+    assert len(batches(embedder, two(), optimiser={"epochs": 1, "steps": 7})) == 7
+    assert not caplog.text
+
+
 def test_passages_are_of_their_query_without_repetition_and_redrawn(embedder):
     made = batches(embedder, [Dataset("a", samples("a", 8), 4, 5)], optimiser={"epochs": 6})
     seen = {}

@@ -1,13 +1,13 @@
 """OpenStax textbooks out of their repositories: passages and exercises, the exercises placed where they stand.
 
     git clone https://github.com/openstax/osbooks-physics
-    python scripts/openstax_books.py osbooks-physics -o books/physics --before 2026-03-01
+    python scripts/openstax_books.py osbooks-physics -o books/physics --commit 305c89e
 
 Writes `passages.jsonl.gz` (`_id`, `title`, `text`, `module`, `section`) and `exercises.jsonl.gz` (`_id`, `text`, `solution`, `module`,
-`section`, `after`: the passage before it, empty at the end of a module), both in the order of the book. `--before` takes the last
-commit before a day: the books were under CC-BY-4.0 until March 2026 and are under CC-BY-NC-SA-4.0 since. Reads git objects, no work
-tree is needed. A passage is a section's prose, cut between paragraphs at about 180 words; a rule, theorem or definition that is set
-apart is one by itself.
+`section`, `after`: the passage before it, empty at the end of a module), both in the order of the book. The commit decides the
+licence: the books were under CC-BY-4.0 until March 2026 and are under CC-BY-NC-SA-4.0 since (`scripts/mini_sources.yaml` names the
+commits used). Reads git objects, no work tree is needed. A passage is a section's prose, cut between paragraphs at about 180 words;
+a rule, theorem or definition that is set apart is one by itself.
 """
 
 from __future__ import annotations
@@ -228,19 +228,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("repository", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--before", default="2026-03-01", help="day: the last commit before it")
+    parser.add_argument("--commit", required=True, help="of the repository, whole or its first digits")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
-    commit = git(arguments.repository, "log", "-1", "--format=%H", f"--before={arguments.before}").decode().strip()
-    if not commit:
+    found = subprocess.run(
+        ["git", "-C", str(arguments.repository), "cat-file", "-e", f"{arguments.commit}^{{tree}}"], check=False
+    )
+    if found.returncode:
         parser.error(
-            f"{arguments.repository}: no commit before {arguments.before}. Fix: a full clone (no --depth), or a later day"
+            f"{arguments.repository}: no commit {arguments.commit}. Fix: a full clone (no --depth), or another commit"
         )
-    read = list(modules(arguments.repository, commit, arguments.out.name))
+    read = list(modules(arguments.repository, arguments.commit, arguments.out.name))
     arguments.out.mkdir(parents=True, exist_ok=True)
     n = write_jsonl(arguments.out / "passages.jsonl.gz", (row for module in read for row in module.passages))
     m = write_jsonl(arguments.out / "exercises.jsonl.gz", (row for module in read for row in module.exercises))
-    logger.info("%s @ %s: %d modules, %d passages, %d exercises", arguments.out.name, commit[:7], len(read), n, m)
+    logger.info(
+        "%s @ %s: %d modules, %d passages, %d exercises", arguments.out.name, arguments.commit[:7], len(read), n, m
+    )
 
 
 if __name__ == "__main__":

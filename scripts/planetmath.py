@@ -45,17 +45,17 @@ BELONGS = re.compile(
 )  # fmt: skip
 
 
-def bodies(repository: Path) -> Iterator[tuple[str, str]]:
-    """(file, TeX) of every entry of a repository."""
-    names = git(repository, "ls-tree", "-r", "--name-only", "HEAD").split("\n")
-    for name in names:
+def bodies(told: str) -> Iterator[str]:
+    """The TeX of every entry of REPOSITORY[@COMMIT]."""
+    repository, _, commit = told.partition("@")
+    for name in git(repository, "ls-tree", "-r", "--name-only", commit or "HEAD").split("\n"):
         if name.endswith(".tex"):
-            yield name, git(repository, "show", f"HEAD:{name}")
+            yield git(repository, "show", f"{commit or 'HEAD'}:{name}")
 
 
-def git(repository: Path, *command: str) -> str:
+def git(repository: str, *command: str) -> str:
     """What git says; bytes that are no text are replaced."""
-    done = subprocess.run(["git", "-C", str(repository), *command], check=True, capture_output=True)
+    done = subprocess.run(["git", "-C", repository, *command], check=True, capture_output=True)
     return done.stdout.decode(errors="replace")
 
 
@@ -116,13 +116,13 @@ def connected(entries: dict[str, dict[str, Any]]) -> None:
 def main() -> None:
     """Write the entries."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("repository", type=Path, nargs="+")
+    parser.add_argument("repository", nargs="+", metavar="REPOSITORY[@COMMIT]")
     parser.add_argument("-o", "--out", type=Path, required=True)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
     entries: dict[str, dict[str, Any]] = {}
     for repository in arguments.repository:
-        for _, tex in bodies(repository):
+        for tex in bodies(repository):
             if (row := entry(tex)) is not None:
                 entries.setdefault(row["_id"], row)
     connected(entries)

@@ -68,7 +68,7 @@ def run(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]
 
 def test_a_book_gives_passages_rules_and_placed_exercises(tmp_path):
     book = repository(tmp_path / "book", {"modules/m1/index.cnxml": MODULE, "README.md": "a book"})
-    done = run("openstax_books.py", book, "-o", tmp_path / "physics")
+    done = run("openstax_books.py", book, "-o", tmp_path / "physics", "--commit", "HEAD")
     assert done.returncode == 0, done.stderr
     prose, rule = rows(tmp_path / "physics/passages.jsonl.gz")
     assert prose["text"].startswith("A body turns")
@@ -82,11 +82,11 @@ def test_a_book_gives_passages_rules_and_placed_exercises(tmp_path):
     assert problem["text"] == "A boy jumps on a merry-go-round. How far is he carried?"
 
 
-def test_a_commit_before_the_day_is_needed(tmp_path):
+def test_a_commit_that_is_not_there_is_told(tmp_path):
     book = repository(tmp_path / "book", {"modules/m1/index.cnxml": MODULE})
-    done = run("openstax_books.py", book, "-o", tmp_path / "physics", "--before", "2019-01-01")
+    done = run("openstax_books.py", book, "-o", tmp_path / "physics", "--commit", "0123abc")
     assert done.returncode != 0
-    assert "no commit before 2019-01-01" in done.stderr
+    assert "no commit 0123abc" in done.stderr
 
 
 def test_an_entry_is_read_as_a_reader_would_type_it(tmp_path):
@@ -104,8 +104,29 @@ def test_an_entry_is_read_as_a_reader_would_type_it(tmp_path):
     assert found["ProofOfRolle"]["of"] == "RolleTheorem"
 
 
-@pytest.mark.parametrize("script", ["openstax_books.py", "planetmath.py", "mini_data.py"])
+def test_sources_are_cloned_at_their_commits_and_not_read_twice(tmp_path):
+    book = repository(tmp_path / "from/osbooks-physics", {"modules/m1/index.cnxml": MODULE})
+    entries = repository(tmp_path / "from/26_Real_functions", {"26-00-RolleTheorem.tex": THEOREM})
+    commits = [
+        subprocess.run(
+            ["git", "-C", str(place), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for place in (book, entries)
+    ]
+    repository(book, {"modules/m1/index.cnxml": MODULE.replace("Rotation", "Later")})
+    pins = tmp_path / "pins.yaml"
+    pins.write_text(f"books: {{'{book}': '{commits[0]}'}}\nplanetmath: {{'{entries}': '{commits[1]}'}}\n")
+    for _ in range(2):
+        done = run("mini_sources.py", "-o", tmp_path / "out", "--sources", pins)
+        assert done.returncode == 0, done.stderr
+    assert "clone" not in done.stderr
+    passage, _ = rows(tmp_path / "out/books/physics/passages.jsonl.gz")
+    assert passage["title"] == "Rotation"
+    assert [row["_id"] for row in rows(tmp_path / "out/planetmath/entries.jsonl.gz")] == ["RolleTheorem"]
+
+
+@pytest.mark.parametrize("script", ["openstax_books.py", "planetmath.py", "mini_data.py", "mini_sources.py"])
 def test_help_says_what_is_written(script):
     done = run(script, "--help")
     assert done.returncode == 0
-    assert "jsonl.gz" in done.stdout
+    assert "-o" in done.stdout

@@ -55,7 +55,7 @@ def scored(
 
     A `recipe` gives a model that was not trained by it the lengths and the instruction that a trained one is saved with.
     """
-    embedder = Embedder(model, engine="torch")
+    embedder = Embedder(model, engine="torch", append_eos=None if recipe is None else recipe.append_eos)
     if recipe is not None:
         embedder.checkpoint = as_trained(embedder.checkpoint, recipe)
     results = [evaluate(task, embedder, out=out, max_length=max_length, progress=True) for task in tests]

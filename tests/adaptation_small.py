@@ -54,6 +54,8 @@ SYNTH = {
 
 
 def few(model: Path, **told: Any) -> AdaptConfig:
-    """With a language model: few questions, few steps."""
+    """With a language model that also judges: few questions, few steps."""
     train = {**TRAIN, "batch.queries": 8, "optimiser.steps": 4, "evaluate.every": 2}
-    return small(model, **{"synth": SYNTH, "train": train, "test_queries": 12, "dev_queries": 8, **told})
+    return small(
+        model, **{"synth": SYNTH, "train": train, "test_queries": 12, "dev_queries": 8, "labels": "judged", **told}
+    )

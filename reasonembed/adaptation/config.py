@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -34,6 +34,9 @@ class AdaptConfig(BaseModel):
         model: Directory or hub name of torch weights to start from; the model that ships has 8-bit weights and cannot be trained.
         kind: What questions are written: `post`, `coding`, `math`, `exam`, or a sentence; None takes the recipe's.
         pairs: Questions of one's own with their documents, or a log of clicks: CSV or JSON lines (`adaptation.pairs`).
+        labels: What is relevant to a written question: `source`, the passage it was written from, with hard negatives of BM25 and the
+            starting model; or `judged`, candidates that the language model judges, which takes ten times the requests and pays only
+            with one that judges well (docs/experiments.md).
         budget_requests: Requests to the language model that may be spent.
         hours: Time that all may take.
         seed: Of all that is drawn.
@@ -49,6 +52,7 @@ class AdaptConfig(BaseModel):
     model: Text = DEFAULT_MODEL
     kind: Text | None = None
     pairs: Path | None = None
+    labels: Literal["source", "judged"] = "source"
     budget_requests: Annotated[int, Field(ge=LEAST_REQUESTS)] | None = None
     hours: Positive | None = None
     seed: int = 42
@@ -61,6 +65,8 @@ class AdaptConfig(BaseModel):
     def _one_budget(self) -> AdaptConfig:
         if self.budget_requests is not None and self.hours is not None:
             raise ValueError("either `budget_requests` or `hours`")
+        if self.labels == "source" and self.synth.get("reasoning.enabled"):
+            raise ValueError("analyses are written of judged samples: `labels: judged` for `synth.reasoning.enabled`")
         return self
 
 

@@ -33,6 +33,7 @@ from reasonembed.types import Document, TrainingSample
 
 if TYPE_CHECKING:
     from reasonembed.dataset.leaks import LeakFinder
+    from reasonembed.dataset.negatives import KnownQuery
     from reasonembed.encode.embedder import Embedder
     from reasonembed.llm.client import Llm
     from reasonembed.search.views import View
@@ -178,7 +179,16 @@ def measure_rates(job: Job, llm: Llm) -> Rates:
     from reasonembed.synth.estimate import estimate_run
 
     config = with_sources(job.synthesis(), None)
-    return rates_of(estimate_run(config, job.folder / "synth", sample=SAMPLE, llm=llm, progress=job.progress))
+    stages = _stages(job)
+    estimate = estimate_run(config, job.folder / "synth", sample=SAMPLE, llm=llm, stages=stages, progress=job.progress)
+    return rates_of(estimate)
+
+
+def _stages(job: Job) -> tuple[str, ...]:
+    """Of the synthesis over the training passages."""
+    from reasonembed.synth.folder import STAGES
+
+    return STAGES[:2] if job.config.labels == "source" else STAGES
 
 
 def write_heldout(job: Job, llm: Llm, sources: Sources) -> dict[str, Any]:
@@ -233,12 +243,10 @@ def synthesize_samples(job: Job, llm: Llm, sources: Sources) -> dict[str, Any]:
 
     config = with_sources(job.synthesis(), sources.train)
     with quiet("reasonembed.synth.run"):  # that the stages of the sample are made again is what is wanted here
-        run = synthesize(config, job.folder / "synth", llm=llm, progress=job.progress)
+        run = synthesize(config, job.folder / "synth", llm=llm, stages=_stages(job), progress=job.progress)
     write_report(run.folder)
-    counts = {
-        name: _written(run, stage)
-        for name, stage in (("questions", "queries"), ("judged", "annotate"), ("samples", "samples"))
-    }
+    names = {"queries": "questions", "annotate": "judged", "samples": "samples"}
+    counts = {name: _written(run, stage) for stage, name in names.items() if stage in _stages(job)}
     return {**counts, **_spent([run.folder])}
 
 
@@ -271,7 +279,7 @@ def write_data(job: Job) -> dict[str, Any]:
     files = [job.folder / part / "queries.jsonl" for part in PARTS[1:]]
     leaks = LeakFinder([read_test_set(file) for file in files if file.is_file()])
     counts: Counter[str] = Counter()
-    made = {DATASET: _synthesised(job), "pairs": _from_pairs(job, counts)}
+    made = {DATASET: _synthesised(job, counts), "pairs": _from_pairs(job, counts)}
     reasoned = 0
     for name, samples in made.items():
         kept = [sample for sample in samples if not _leaks(sample, leaks, counts)]
@@ -292,23 +300,37 @@ def _leaks(sample: TrainingSample, leaks: LeakFinder, counts: Counter[str]) -> b
     return leak is not None
 
 
-def _synthesised(job: Job) -> Iterator[TrainingSample]:
-    """The samples of the synthesis, with the model's own instruction."""
+def _synthesised(job: Job, counts: Counter[str]) -> Iterator[TrainingSample]:
+    """The written questions with their sources, or the judged samples with the model's own instruction."""
+    from reasonembed.dataset.negatives import KnownQuery
     from reasonembed.dataset.samples import read_samples
 
     place = job.folder / "synth"
-    if (place / "manifest.json").is_file():
-        yield from (replace(sample, prompt=None) for sample in read_samples(Run(place).path("samples")))
+    if not (place / "manifest.json").is_file():
+        return
+    run = Run(place)
+    if job.config.labels == "judged":
+        yield from (replace(sample, prompt=None) for sample in read_samples(run.path("samples")))
+    else:
+        known = [KnownQuery(query.text, (query.source,), key=query.id) for query in run.queries()]
+        yield from _with_negatives(job, known, counts)
 
 
 def _from_pairs(job: Job, counts: Counter[str]) -> Iterator[TrainingSample]:
-    """The user's training pairs, with hard negatives of the starting model and BM25."""
-    from reasonembed.dataset.negatives import KnownQuery, with_negatives
+    """The user's training pairs."""
+    from reasonembed.dataset.negatives import KnownQuery
 
     pairs = [KnownQuery(query, documents) for query, documents in pairs_of(job, "train")]
-    if pairs:
+    yield from _with_negatives(job, pairs, counts)
+
+
+def _with_negatives(job: Job, known: Sequence[KnownQuery], counts: Counter[str]) -> Iterator[TrainingSample]:
+    """Training samples with hard negatives of the starting model and BM25."""
+    from reasonembed.dataset.negatives import with_negatives
+
+    if known:
         documents = list(read_documents([_passages(job, "train")]))
-        yield from with_negatives(pairs, documents, _views(job, documents), seed=job.config.seed, counts=counts)
+        yield from with_negatives(known, documents, _views(job, documents), seed=job.config.seed, counts=counts)
 
 
 def _views(job: Job, documents: Sequence[Document]) -> list[View]:

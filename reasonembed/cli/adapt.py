@@ -34,6 +34,12 @@ def adapt(
     kind: Annotated[
         str | None, typer.Option(help="Questions to write: post, coding, math, exam, or a sentence that says what.")
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="What answers a written question: source, the passage it is from (default), or judged by the language model."
+        ),
+    ] = None,
     budget_requests: Annotated[
         int | None, typer.Option(metavar="N", help="Requests to the language model that may be spent.")
     ] = None,
@@ -47,7 +53,7 @@ def adapt(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="A value of a recipe, such as synth.annotate.top=4 or train.batch.group=4.",
+            help="A value of a recipe, such as synth.queries.max_tokens=300 or train.batch.group=4.",
         ),
     ] = None,
     json: options.Json = False,
@@ -72,6 +78,7 @@ def adapt(
         "pairs": pairs,
         "model": options.model_place(model),
         "kind": kind,
+        "labels": labels,
         "budget_requests": budget_requests,
     }
     config = _config({**told, "hours": hours, "seed": seed}, changes)

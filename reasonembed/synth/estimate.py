@@ -134,6 +134,7 @@ def estimate_run(
     sample: int = 20,
     llm: Llm | None = None,
     embedder: Embedder | None = None,
+    stages: Sequence[str] = STAGES,
     progress: bool = True,
 ) -> Estimate:
     """Run a sample and multiply.
@@ -144,6 +145,7 @@ def estimate_run(
         sample: Sources that are really run, rounded down to a multiple of `PARTS`.
         llm: As for `synthesize`.
         embedder: As for `synthesize`.
+        stages: Only these, the first ones.
         progress: Show bars.
 
     Raises:
@@ -164,10 +166,10 @@ def estimate_run(
             path=out, fix="estimate in another directory",
         )  # fmt: skip
     sampled = parts[-1].model_dump(mode="json")
-    if kept["parts"] and kept["config"] == sampled:
+    if kept["parts"] and kept["config"] == sampled and kept.get("stages", list(STAGES)) == list(stages):
         measured = [{stage: StageReport(**row) for stage, row in part.items()} for part in kept["parts"]]
         return estimate_from(config, measured)
-    made = {"config": sampled, "sample": sample}
+    made = {"config": sampled, "sample": sample, "stages": list(stages)}
     measured = _measure(parts, out, made, llm=llm, embedder=embedder, progress=progress)
     rows = [{stage: asdict(report) for stage, report in reports.items()} for reports in measured]
     write_json(out / FILE, {**made, "parts": rows})
@@ -206,8 +208,8 @@ def _measure(
     """The whole sample first, for its rate; then the quarters from the cache; and the sample again, to leave it there."""
 
     def reports(part: SynthConfig, show: bool) -> dict[str, StageReport]:
-        run = synthesize(part, out, llm=llm, embedder=embedder, progress=show)
-        return {stage: report for stage in STAGES if (report := run.report(stage)) is not None}
+        run = synthesize(part, out, llm=llm, embedder=embedder, stages=made["stages"], progress=show)
+        return {stage: report for stage in made["stages"] if (report := run.report(stage)) is not None}
 
     synthesize(parts[-1], out, llm=llm, embedder=embedder, stages=["sources"], progress=False)
     write_json(out / FILE, {**made, "parts": []})  # so that one that is stopped is known as an estimate

@@ -57,6 +57,13 @@ def test_more_than_all_is_not_asked_and_no_more_questions_than_wanted():
     assert (plan.dev, plan.test, plan.train) == (3, 0, 400)
 
 
+def test_analyses_need_judged_samples():
+    told = {"llm": "x", "synth": {"reasoning.enabled": True}}
+    with pytest.raises(DataError, match="labels: judged"):
+        parse_adapt_config(told)
+    assert parse_adapt_config({**told, "labels": "judged"}).labels == "judged"
+
+
 def test_hours_need_a_rate():
     cached = Rates(Cost(1, 1, 1, None), Cost(1, 1, 1, None), 10, 1)
     with pytest.raises(DataError, match="answered from the cache, so hours are not known"):

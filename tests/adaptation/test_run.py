@@ -65,6 +65,17 @@ def asked(start, tmp_path_factory):
     return result, root / "run", docs, len(different)
 
 
+@pytest.fixture(scope="module")
+def sourced(start, asked, tmp_path_factory):
+    """The same where the source of a question is its label: (result, its directory, documents, different requests)."""
+    root = tmp_path_factory.mktemp("sourced")
+    os.environ["REASONEMBED_CACHE"] = str(root / "cache")
+    llm, requests = speaker()
+    config = few(start, labels="source", budget_requests=600)
+    result = adapt([asked[2]], root / "run", config=config, llm=llm, progress=False)
+    return result, root / "run", asked[2], len({(request.messages, request.sample) for request in requests})
+
+
 # --- a gain ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -209,8 +220,9 @@ def test_the_sentence(before, gain, p, better, said):
 # --- with a language model ------------------------------------------------------------------------------------------------------
 
 
-def test_a_held_out_document_is_neither_source_nor_positive_nor_negative(asked):
-    _, run, docs, _ = asked
+@pytest.mark.parametrize("labels", ["asked", "sourced"])
+def test_a_held_out_document_is_neither_source_nor_positive_nor_negative(labels, request):
+    _, run, docs, _ = request.getfixturevalue(labels)
     texts = {row["id"]: row["text"] for _, row in read_jsonl(docs / "docs.jsonl")}
     part = dict(zip(texts, parts_of(list(texts), seed=42), strict=True))
     synth = Run(run / "synth")
@@ -226,6 +238,32 @@ def test_a_held_out_document_is_neither_source_nor_positive_nor_negative(asked):
         written = {query.text: query.source for query in Run(run / f"heldout/{split}").queries()}
         assert {query.text: next(iter(task.qrels.relevance[query.id])) for query in task.queries} == written
         assert len(task.documents) == len(texts)
+
+
+def test_the_source_of_a_question_is_its_label(sourced, asked):
+    _, run, _, requests = sourced
+    synth = Run(run / "synth")
+    sources = {query.text: synth.documents.get(query.source).content for query in synth.queries()}
+    samples = list(read_samples(run / "data/synth.jsonl"))
+    assert samples
+    assert all(sample.pos == (sources[sample.query],) and sample.neg for sample in samples)
+    assert synth.report("annotate") is None
+    assert (run / "synth/report.html").is_file()
+    judged, mine = (read_json(path / "manifest.json")["decisions"]["sources"]["train"] for path in (asked[1], run))
+    assert mine > 2 * judged  # the same budget reaches further
+    assert requests <= 600
+    steps = read_json(run / "manifest.json")["steps"]
+    assert steps["synth"]["requests"] + steps["heldout"]["requests"] == requests
+
+
+def test_an_estimate_without_judging_is_a_part_of_the_run(start, tmp_path, sourced):
+    llm, requests = speaker()
+    config = few(start, labels="source", budget_requests=600)
+    made = forecast([sourced[2]], tmp_path / "run", config=config, llm=llm, progress=False)
+    assert made.samples > 8
+    result = adapt([sourced[2]], tmp_path / "run", config=config, llm=llm, progress=False)
+    assert len({(request.messages, request.sample) for request in requests}) == sourced[3]
+    assert (result.before, result.after) == (sourced[0].before, sourced[0].after)
 
 
 def test_the_budget_is_kept(asked):

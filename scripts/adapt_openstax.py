@@ -1,0 +1,110 @@
+"""The proof of `reasonembed adapt` on textbooks: books as folders of Markdown, and their own exercises as the judge.
+
+    python scripts/adapt_openstax.py write DATA/openstax OUT --books astronomy microbiology
+    reasonembed adapt OUT/astronomy OUT/microbiology -o RUN --llm model.gguf --kind exam --hours 2
+    python scripts/adapt_openstax.py judge DATA/openstax RUN
+
+`write` makes a file `OUT/BOOK/MODULE.md` a module, its sections as headings. `judge` searches every exercise of the books of a finished run
+(written by people, seen by nobody in the run) among all its passages with the starting model, the tuned model and BM25: module hit@1
+and hit@10, the share of exercises with a passage of their own module among the first 1 and 10; the models paired by permutation test.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from dev_sets import rows
+
+from reasonembed.adaptation.split import document_of
+from reasonembed.encode.embedder import Embedder
+from reasonembed.evaluation.significance import compare_queries
+from reasonembed.io.atomic import atomic_write
+from reasonembed.io.documents import read_documents
+from reasonembed.io.manifest import read_json, write_json
+from reasonembed.search.bm25 import BM25Searcher
+from reasonembed.search.exact import ExactSearcher
+from reasonembed.types import Hit
+
+DEPTHS = (1, 10)
+
+
+def write(data: Path, out: Path, books: list[str]) -> None:
+    """Modules as Markdown files; a passage's title is `MODULE TITLE - SECTION`."""
+    modules = defaultdict(list)
+    for row in rows(data / "passages.jsonl.gz"):
+        if row["book"] in books:
+            modules[row["module"]].append(row)
+    if missing := set(books) - {module.partition("/")[0] for module in modules}:
+        raise SystemExit(f"no such book: {', '.join(sorted(missing))}")
+    for module, passages in modules.items():
+        lines, before = [f"# {passages[0]['title'].partition(' - ')[0]}"], ""
+        for row in passages:
+            section = row["title"].partition(" - ")[2]
+            lines += [f"## {section}"] * (section not in ("", before)) + [row["text"]]
+            before = section
+        path = out / f"{module}.md"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            file.write("\n\n".join(lines) + "\n")  # type: ignore[call-overload]
+    print(f"{len(modules):,} files of {', '.join(books)} in {out}")
+
+
+def judge(data: Path, run: Path) -> None:
+    """A table of the three systems; stored as `exercises.json` in the run."""
+    documents = list(read_documents([run / "corpus.jsonl"]))
+    modules = [Path(document_of(document.id)).stem for document in documents]
+    asked = [row for row in rows(data / "exercises.jsonl.gz") if row["module"].partition("/")[2] in set(modules)]
+    ids, queries = [document.id for document in documents], [row["text"] for row in asked]
+    of = dict(zip(ids, modules, strict=True))
+    models = {"start": read_json(run / "manifest.json")["result"]["start"], "tuned": str(run / "training/model")}
+    hits = {}
+    for name, place in models.items():
+        embedder, searcher = Embedder(place, engine="torch"), ExactSearcher()
+        searcher.add(ids, embedder.encode_documents([document.content for document in documents]))
+        hits[name] = searcher.search(embedder.encode_queries(queries), max(DEPTHS))
+    words = BM25Searcher()
+    words.add(ids, [document.content for document in documents])
+    hits["BM25"] = words.search(queries, max(DEPTHS))
+    found = {
+        name: {depth: _hit(lists, asked, of, depth) for depth in DEPTHS} for name, lists in hits.items()
+    }  # name -> depth -> (n,)
+    print(f"{len(asked):,} exercises, {len(documents):,} passages of {len(set(modules)):,} modules")
+    for name, by_depth in found.items():
+        print(f"{name:8}", "  ".join(f"hit@{depth} {100 * values.mean():.2f}" for depth, values in by_depth.items()))
+    kept: dict[str, object] = {
+        name: {f"hit@{d}": float(v.mean()) for d, v in row.items()} for name, row in found.items()
+    }
+    for depth in DEPTHS:
+        made = compare_queries(found["tuned"][depth].astype(float), found["start"][depth].astype(float))
+        print(f"tuned against start, hit@{depth}: {100 * made.difference:+.2f}, p {made.p_permutation:.4f}")
+        kept[f"p hit@{depth}"] = made.p_permutation
+    write_json(run / "exercises.json", kept)
+
+
+def _hit(lists: list[list[Hit]], asked: list[dict[str, str]], of: dict[str, str], depth: int) -> np.ndarray:
+    """Whether an exercise's module is among the first, (n,)."""
+    return np.array([
+        row["module"].partition("/")[2] in {of[hit.id] for hit in found[:depth]}
+        for row, found in zip(asked, lists, strict=True)
+    ])  # fmt: skip
+
+
+def main() -> None:
+    """Write or judge."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("write", "judge"))
+    parser.add_argument("data", type=Path, help="openstax of the shared data")
+    parser.add_argument("place", type=Path, help="folder for the books, or the finished run")
+    parser.add_argument("--books", nargs="+", default=["astronomy", "microbiology"])
+    arguments = parser.parse_args()
+    if arguments.what == "write":
+        write(arguments.data, arguments.place, arguments.books)
+    else:
+        judge(arguments.data, arguments.place)
+
+
+if __name__ == "__main__":
+    main()

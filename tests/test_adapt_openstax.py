@@ -1,0 +1,42 @@
+"""Books as folders of Markdown for `scripts/adapt_openstax.py`, read back as an index reads them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+from adapt_openstax import write
+
+
+@pytest.fixture
+def data(tmp_path):
+    rows = [
+        {"title": "Preface", "text": "Welcome.", "book": "stars", "module": "stars/m1"},
+        {"title": "Light - Waves", "text": "Waves travel.", "book": "stars", "module": "stars/m2"},
+        {"title": "Light - Waves", "text": "They interfere.", "book": "stars", "module": "stars/m2"},
+        {"title": "Cells", "text": "Cells divide.", "book": "life", "module": "life/m3"},
+    ]
+    with gzip.open(tmp_path / "passages.jsonl.gz", "wt") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def test_a_module_is_a_file_and_a_section_a_heading(data, tmp_path):
+    write(data, tmp_path / "out", ["stars"])
+    files = {path.relative_to(tmp_path / "out").as_posix(): path for path in (tmp_path / "out").rglob("*.md")}
+    assert set(files) == {"stars/m1.md", "stars/m2.md"}
+    assert files["stars/m2.md"].read_text() == "# Light\n\n## Waves\n\nWaves travel.\n\nThey interfere.\n"
+        "m1",
+        "m2",
+    }
+
+
+def test_an_unknown_book_is_named(data, tmp_path):
+    with pytest.raises(SystemExit, match="no such book: rocks"):
+        write(data, tmp_path / "out", ["stars", "rocks"])

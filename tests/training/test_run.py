@@ -65,6 +65,18 @@ def test_the_result_gives_the_same_vectors_in_flagembedding(finished):
     assert np.allclose(theirs.encode_corpus(TEXTS), ours.encode_corpus(TEXTS), atol=1e-5)
 
 
+def test_the_result_has_the_layout_that_vllm_reads(finished):
+    """An architecture `*Model`, weights as safetensors, the tokenizer, pooling and normalisation by modules.json (docs/train.md)."""
+    model = finished[1].model
+    (architecture,) = json.loads((model / "config.json").read_text())["architectures"]
+    assert architecture == "Qwen3Model"
+    modules = json.loads((model / "modules.json").read_text())
+    assert [module["type"].rpartition(".")[2] for module in modules] == ["Transformer", "Pooling", "Normalize"]
+    pooling = json.loads((model / modules[1]["path"] / "config.json").read_text())
+    assert pooling.get("pooling_mode_lasttoken") or pooling.get("pooling_mode") == "lasttoken"
+    assert {"model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= {path.name for path in model.iterdir()}
+
+
 def test_a_finished_run_is_only_read(finished, monkeypatch):
     config, result = finished
     monkeypatch.setattr("reasonembed.training.run._opened", None)  # nothing may be opened

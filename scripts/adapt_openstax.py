@@ -63,7 +63,7 @@ def judge(data: Path, run: Path) -> None:
     hits = {}
     for name, place in models.items():
         embedder, searcher = Embedder(place, engine="torch"), ExactSearcher()
-        searcher.add(ids, embedder.encode_documents([document.content for document in documents]))
+        searcher.add(ids, embedder.encode_corpus([document.content for document in documents]))
         hits[name] = searcher.search(embedder.encode_queries(queries), max(DEPTHS))
     words = BM25Searcher()
     words.add(ids, [document.content for document in documents])

@@ -14,7 +14,8 @@ PINS := pyproject.toml constraints.txt
 SOURCES := $(shell find reasonembed -type f -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check bench docs clean
+MINI ?= mini
+.PHONY: help demo install test check bench docs mini clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -41,6 +42,10 @@ bench: $(VENV)/.installed  ## run every script in benchmarks/; ARGS=--full for a
 docs: $(VENV)/.installed  ## write docs/cli.md from the --help of every command, then build the pages of docs/ into site/
 	@$(VENV)/bin/typer reasonembed.cli utils docs --name reasonembed --title "Command line" --output docs/cli.md
 	@$(VENV)/bin/zensical build --strict
+
+mini: $(VENV)/.installed  ## rebuild reasonembed-mini in MINI=mini; DATA=folder of shared data, START=directory of all-MiniLM-L6-v2; an hour or two
+	@test -d "$(DATA)" -a -d "$(START)" || { echo "say where: make mini DATA=../shared/data START=all-MiniLM-L6-v2/"; exit 2; }
+	@$(VENV)/bin/python scripts/make_mini.py "$(DATA)" "$(START)" -o "$(MINI)"
 
 clean:  ## remove the virtual environments and what tools left
 	@rm -rf $(VENV) $(VENV_DEMO) build dist site .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

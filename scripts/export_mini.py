@@ -1,6 +1,6 @@
-"""Export all-MiniLM-L6-v2 to the small model that ships with the package: OpenVINO, 8-bit weights, < 25 MB.
+"""Export reasonembed-mini as it ships with the package: OpenVINO, 8-bit weights, < 25 MB.
 
-Gets a Sentence Transformers directory (`python ../shared/models/fetch_models.py OUT minilm`), gives one whose
+Gets the Sentence Transformers directory that `scripts/make_mini.py` writes, gives one whose
 graph is `openvino/openvino_model.xml|.bin`: input_ids and attention_mask (batch, length) int64 in,
 last_hidden_state (batch, length, dim) out. The same packages give the same bytes: what varies between runs is
 rewritten.
@@ -16,7 +16,6 @@ import shutil
 import sys
 import tempfile
 import xml.etree.ElementTree as ET
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 
 MAX_MODEL_BYTES = 25_000_000
-DEFAULT_OUTPUT = Path(__file__).parents[1] / "reasonembed" / "model" / "mini" / "all-MiniLM-L6-v2-int8"
+DEFAULT_OUTPUT = Path(__file__).parents[1] / "reasonembed" / "model" / "mini" / "reasonembed-mini"
 GROUP = 64
 """Weights that share a scale in a linear layer. Rows of 384 or 1536 have outliers: groups of 64 halve the
 error and cost 0.4 MB. Rows of the embeddings are one group."""
@@ -54,30 +53,7 @@ COPIED = (
 )
 COPIED_FOLDERS = ("1_Pooling",)
 
-CARD = """---
-license: apache-2.0
-language: en
-library_name: sentence-transformers
-pipeline_tag: sentence-similarity
-base_model: sentence-transformers/all-MiniLM-L6-v2
-tags: [sentence-transformers, openvino, feature-extraction]
----
-
-# all-MiniLM-L6-v2, 8-bit weights, OpenVINO
-
-The default model of the package `reasonembed`: all-MiniLM-L6-v2, converted, not retrained.
-
-- Origin: https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2, by the Sentence Transformers team, on
-  top of https://huggingface.co/nreimers/MiniLM-L6-H384-uncased, six layers of Microsoft's
-  MiniLM-L12-H384-uncased.
-- Licence: Apache-2.0.
-- Changed: most weight matrices are stored as 8-bit integers with a scale and a zero point per 64 weights (a
-  row in the embeddings), the rest as float16; arithmetic is float32 or bfloat16, activations are not
-  quantised. Vectors have a cosine of at least 0.999 with the original's on abstracts, mathematical questions,
-  facts and program texts.
-- Use: mean pooling, L2 norm, 256 tokens at most, 384 dimensions, English, no instruction.
-- Made by `scripts/export_mini.py` of reasonembed with {versions}.
-"""
+CARD = Path(__file__).parent / "mini" / "card.md"
 
 
 def convert(source: Path, scratch: Path) -> openvino.Model:
@@ -213,8 +189,7 @@ def write_layout(source: Path, folder: Path) -> None:
         for i, (path, kind) in enumerate(parts)
     ]
     (folder / "modules.json").write_text(json.dumps(modules, indent=2) + "\n", "utf-8")
-    used = ", ".join(f"{name} {version(name)}" for name in ("openvino", "torch", "transformers"))
-    (folder / "README.md").write_text(CARD.format(versions=used), "utf-8")
+    shutil.copyfile(CARD, folder / "README.md")
 
 
 def export(source: Path, output: Path) -> int:
@@ -246,7 +221,7 @@ def export(source: Path, output: Path) -> int:
 def main() -> None:
     """Command line: SRC [-o DIR]."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("source", type=Path, help="Sentence Transformers directory of all-MiniLM-L6-v2")
+    parser.add_argument("source", type=Path, help="Sentence Transformers directory of reasonembed-mini")
     parser.add_argument("-o", "--output", type=Path, default=DEFAULT_OUTPUT, help="folder to write (replaced)")
     arguments = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"

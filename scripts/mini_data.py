@@ -1,18 +1,18 @@
-"""More training samples for the small model: textbook problems, PlanetMath's proofs and examples, LeetCode problems by technique.
+"""More training samples for the small model: textbook problems, PlanetMath's proofs and examples, written questions.
 
     python scripts/mini_data.py DATA -o OUT --books BOOK... --planetmath planetmath/entries.jsonl.gz
 
 Books are folders that `scripts/openstax_books.py` wrote, entries what `scripts/planetmath.py` wrote. Writes `books.jsonl.gz`,
-`planetmath.jsonl.gz`, `leetcode.jsonl.gz`, `manifest.json`, and the dev set `books-dev/` (BEIR): the exercises of every tenth module,
-whose passages are in no training sample; relevant are all passages of the module. What each dataset is:
+`planetmath.jsonl.gz`, `openstax.jsonl.gz`, `manifest.json`, and two dev sets (BEIR), whose queries `data/dev/` names:
+`books-dev/`, exercises of every tenth module of the books, whose passages are in no training sample; `openstax-dev/`, exercises of
+books that no training problem is from. Relevant are all passages of an exercise's module. What each dataset is:
 
 - books: a problem and the passage it needs. In the text that is the passage it follows; at the end of a module it is the two passages
   of that module that are nearest to problem and solution together. No passage of the module is a negative.
 - planetmath: a proof or an example with the statement it is of; a title with the text under it.
-- leetcode: a problem and others solved by the same technique: of the problems that share tags, those whose explanations are nearest
-  (at most three). By the rule of DATA/README.md no text is a query or a gold document of bright_leetcode, nor nearly one.
+- openstax: the queries of `data/synth/openstax` with the passages they were written for.
 
-`reasoning_query` is the problem with its solution or explanation. No query nearly repeats a query of a test or dev set, and no passage
+`reasoning_query` is the problem with its solution. No query nearly repeats a query of a test or dev set, and no passage
 of books or planetmath nearly repeats a document of theoremqa (`dataset.leaks`).
 """
 
@@ -23,14 +23,12 @@ import gzip
 import hashlib
 import json
 import logging
-import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from train_data import MINERS, SEED, Source, counted, held_out, open_miners
+from train_data import SEED, Source, counted, held_out, open_miners
 
 from reasonembed import Embedder
 from reasonembed.dataset.leaks import HeldOut, HeldOutSet, LeakFinder
@@ -44,8 +42,11 @@ from reasonembed.types import Document
 
 logger = logging.getLogger("mini_data")
 
-NEGATIVES = 8
+NEGATIVES = {"books": 8, "planetmath": 8, "openstax": 30}
 """A sample; training draws one or a few of them each epoch."""
+DEV = Path(__file__).parents[1] / "data/dev"
+DEV_BOOKS = {"statistics", "psychology", "economics"}
+SYNTH = Path(__file__).parents[1] / "data/synth/openstax/queries.jsonl.gz"
 PROBLEM_WORDS = (8, 200)
 """Drill without words ("solve x + 3 = 5") is left out, and what is longer than a query is."""
 TEXT_WORDS = 250
@@ -61,10 +62,6 @@ STATEMENTS = {
     "Topic",
     "Derivation",
 }
-NEAREST = 0.85
-"""Cosine of MiniLM from which a LeetCode problem is taken for a rewording of a test query; of rewordings known by id it finds all."""
-LEAST_SHARED = 0.5
-"""Share of the tags' information that problems of one technique have in common."""
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -101,7 +98,8 @@ def books(folders: Sequence[Path], finder: LeakFinder, theorems: LeakFinder, emb
             of_module[row["module"]].append(row)
         else:
             dropped["passage nearly of theoremqa"] += 1
-    write_books_dev(passages, of_module, exercises, dev)
+    with_problems = {row["module"] for row in exercises if is_dev(row["module"])}
+    write_dev([row for row in passages if row["module"] in with_problems], exercises, DEV / "books.txt", dev)
     train = [row for row in exercises if not is_dev(row["module"])]
     vectors = cached_encode(embedder, [content(row) for row in passages], kind="document", progress=True)
     place = {row["_id"]: number for number, row in enumerate(passages)}
@@ -135,22 +133,6 @@ def content(row: dict[str, Any]) -> str:
     return f"{row['title']} {row['text']}"
 
 
-def write_books_dev(
-    passages: Sequence[dict[str, Any]],
-    of_module: dict[str, list[dict[str, Any]]],
-    exercises: Sequence[dict[str, Any]],
-    out: Path,
-) -> None:
-    """The dev set."""
-    asked = [row for row in exercises if is_dev(row["module"]) and of_module[row["module"]]]
-    (out / "qrels").mkdir(parents=True, exist_ok=True)
-    write_jsonl(out / "corpus.jsonl", ({key: row[key] for key in ("_id", "title", "text")} for row in passages))
-    write_jsonl(out / "queries.jsonl", ({key: row[key] for key in ("_id", "text")} for row in asked))
-    judged = [f"{row['_id']}\t{one['_id']}\t1\n" for row in asked for one in of_module[row["module"]]]
-    with atomic_write(out / "qrels/dev.tsv") as file:
-        file.write("".join(["query-id\tcorpus-id\tscore\n", *judged]))
-
-
 def planetmath(path: Path, finder: LeakFinder, theorems: LeakFinder) -> Source:
     """Proofs and examples with their statements, titles with their texts."""
     entries = {row["_id"]: row for row in rows(path)}
@@ -170,66 +152,33 @@ def planetmath(path: Path, finder: LeakFinder, theorems: LeakFinder) -> Source:
     return Source("planetmath", documents, known, {"entries": len(entries), "dropped": dict(dropped)})
 
 
-def leetcode(data: Path, finder: LeakFinder, embedder: Embedder) -> Source:
-    """Problems with others of the same technique; see the module."""
-    problems = [
-        row for row in rows(data / "leetcode/problems.jsonl.gz") if row["problem"] and "Database" not in row["tags"]
-    ]
-    tests = rows(data / "bright_leetcode/examples.jsonl.gz")
-    gold = {key for row in tests for key in row["gold_ids"]}
-    texts = [row["problem"] for row in problems]
-    vectors = cached_encode(embedder, texts, kind="document", progress=True)  # (n, d)
-    asked = cached_encode(embedder, [row["query"] for row in tests], kind="document", progress=True)
-    nearest = (vectors @ asked.T).max(axis=1)
-    gold_vectors = vectors[[number for number, row in enumerate(problems) if row["id"] in gold]]
-    near_gold = (vectors @ gold_vectors.T).max(axis=1)
-    dropped: Counter[str] = Counter()
-    kept = []
-    for number, row in enumerate(problems):
-        if row["id"] in gold or near_gold[number] >= 0.95:
-            dropped["gold of a test query, or nearly"] += 1
-        elif nearest[number] >= NEAREST or finder.query_leak(row["problem"]) is not None:
-            dropped["nearly a test query"] += 1
-        else:
-            kept.append(number)
-    problems = [problems[number] for number in kept]
-    told = cached_encode(
-        embedder,
-        [cut(row["explanation"] or row["problem"], TEXT_WORDS) for row in problems],
-        kind="document",
-        progress=True,
-    )
-    known = []
-    weights = information(row["tags"] for row in problems)
-    for number, row in enumerate(problems):
-        shared = np.array([overlap(row["tags"], other["tags"], weights) for other in problems])
-        score = (
-            (told @ told[number])
-            * (shared >= LEAST_SHARED)
-            * np.array([bool(other["explanation"]) for other in problems])
-        )
-        score[number] = 0
-        best = [int(place) for place in np.argsort(-score)[:3] if score[place] >= 0.5]
-        if row["explanation"] and best:
-            alike = tuple(problems[int(place)]["id"] for place in np.flatnonzero(shared >= LEAST_SHARED))
-            reasoning = f"{cut(row['problem'], 150)}\n\nSolution. {cut(row['explanation'], 200)}"
-            pos = tuple(problems[place]["id"] for place in best)
-            known.append(KnownQuery(cut(row["problem"], 200), pos, reasoning, (row["id"], *alike), row["id"]))
-    documents = tuple(Document(row["id"], f"{row['problem']}\n\n{row['solution_python']}") for row in problems)
-    return Source("leetcode", documents, known, {"problems": len(texts), "dropped": dict(dropped)})
+def openstax(data: Path, kept: Path) -> Source:
+    """The queries that a language model wrote for passages of DATA/openstax, each with the passage it was written for."""
+    passages = [Document(row["_id"], row["text"], row["title"]) for row in rows(data / "openstax/passages.jsonl.gz")]
+    known = [KnownQuery(row["text"], (row["source"],), None, (), row["id"]) for row in rows(kept)]
+    return Source("openstax", tuple(passages), known, {"queries": len(known)})
 
 
-def information(tags: Iterable[Sequence[str]]) -> dict[str, float]:
-    """Tag -> -log of the share of problems that have it."""
-    counts = Counter(tag for row in tags for tag in row)
-    total = max(1, max(counts.values(), default=1) * 2)
-    return {tag: math.log(total / n) for tag, n in counts.items()}
+def write_dev(passages: Sequence[dict[str, Any]], exercises: Sequence[dict[str, Any]], ids: Path, out: Path) -> None:
+    """A dev set (BEIR): the exercises that a file names, among the given passages; relevant is what is of their module."""
+    asked = {row["_id"]: row for row in exercises}
+    chosen = [asked[key] for key in ids.read_text("utf-8").split()]
+    of_module = defaultdict(list)
+    for row in passages:
+        of_module[row["module"]].append(row["_id"])
+    (out / "qrels").mkdir(parents=True, exist_ok=True)
+    write_jsonl(out / "corpus.jsonl", ({key: row[key] for key in ("_id", "title", "text")} for row in passages))
+    write_jsonl(out / "queries.jsonl", ({key: row[key] for key in ("_id", "text")} for row in chosen))
+    judged = [f"{row['_id']}\t{passage}\t1\n" for row in chosen for passage in of_module[row["module"]]]
+    with atomic_write(out / "qrels/dev.tsv") as file:
+        file.write("".join(["query-id\tcorpus-id\tscore\n", *judged]))
 
 
-def overlap(mine: Sequence[str], theirs: Sequence[str], weights: dict[str, float]) -> float:
-    """Weight of the tags in both over that of the tags in either."""
-    both, either = set(mine) & set(theirs), set(mine) | set(theirs)
-    return sum(weights[tag] for tag in both) / max(1e-9, sum(weights[tag] for tag in either))
+def write_openstax_dev(data: Path, out: Path) -> None:
+    """The dev set of the books that no training problem is from."""
+    exercises = rows(data / "openstax/exercises.jsonl.gz")
+    passages = [row for row in rows(data / "openstax/passages.jsonl.gz") if row["module"].split("/")[0] in DEV_BOOKS]
+    write_dev(passages, exercises, DEV / "openstax.txt", out)
 
 
 def main() -> None:
@@ -239,19 +188,27 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--books", type=Path, nargs="+", required=True)
     parser.add_argument("--planetmath", type=Path, required=True)
+    parser.add_argument(
+        "--embedder", default="default", help="model directory that mines, beside BM25; default: what ships"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
-    finder, theorems, embedder = held_out(arguments.data), theorem_texts(arguments.data), Embedder()
+    miners = ("bm25", arguments.embedder)
+    embedder = Embedder(None if arguments.embedder == "default" else arguments.embedder)
+    finder, theorems = held_out(arguments.data), theorem_texts(arguments.data)
     manifest: dict[str, Any] = {"made": now(), "versions": versions(), "seed": SEED, "miners": {}, "datasets": {}}
     sources = (
         books(arguments.books, finder, theorems, embedder, arguments.out / "books-dev"),
         planetmath(arguments.planetmath, finder, theorems),
-        leetcode(arguments.data, finder, embedder),
+        openstax(arguments.data, SYNTH),
     )
+    write_openstax_dev(arguments.data, arguments.out / "openstax-dev")
     for source in sources:
-        views = open_miners(MINERS, source.documents, manifest["miners"])
+        views = open_miners(miners, source.documents, manifest["miners"])
         unmined = Counter({NO_NEGATIVE: 0})
-        samples = with_negatives(source.queries, source.documents, views, n=NEGATIVES, seed=SEED, counts=unmined)
+        samples = with_negatives(
+            source.queries, source.documents, views, n=NEGATIVES[source.name], seed=SEED, counts=unmined
+        )
         totals = Counter(samples=0, positives=0, negatives=0, with_reasoning=0)
         write_samples(arguments.out / f"{source.name}.jsonl.gz", counted(samples, totals))
         manifest["datasets"][source.name] = source.counts | totals | unmined

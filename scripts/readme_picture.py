@@ -17,7 +17,7 @@ from typing import Any
 from reasonembed.demo import Demo, Example, Score
 
 RIGHT, WRONG, TEXT, QUIET = "#1a7f4b", "#b3382c", "#1f2430", "#6b7280"
-COLOURS = ("#9aa5b8", "#2f6fde")
+COLOURS = ("#9aa5b8", "#c9a227", "#2f6fde")
 WIDTH, HEIGHT, DPI = 10.0, 4.6, 150
 LINE = 62
 """Characters of a line of a question."""
@@ -49,10 +49,10 @@ def bars(axes: Any, scores: list[Score], n: int) -> None:
     """nDCG@10 and recall@10 of each system."""
     for place, score in enumerate(scores):
         values = [100 * score.ndcg_at_10, 100 * score.recall_at_10]
-        drawn = axes.bar([0 + 0.36 * place, 1 + 0.36 * place], values, 0.34, color=COLOURS[place], label=score.system)
+        drawn = axes.bar([0.27 * place, 1 + 0.27 * place], values, 0.25, color=COLOURS[place], label=score.system)
         axes.bar_label(drawn, fmt="%.1f", fontsize=8.6, color=TEXT)
-    axes.set_xticks([0.18, 1.18], ["nDCG@10", "recall@10"])
-    axes.set_ylim(0, 108)
+    axes.set_xticks([0.27, 1.27], ["nDCG@10", "recall@10"])
+    axes.set_ylim(0, 116)
     axes.set_title(f"All {n:,} questions of TheoremQA", loc="left", fontsize=12, color=TEXT, fontweight="bold")
     axes.legend(frameon=False, fontsize=8.6, loc="upper left", ncols=2)
     axes.tick_params(colors=QUIET, length=0)

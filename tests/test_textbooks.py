@@ -125,7 +125,9 @@ def test_sources_are_cloned_at_their_commits_and_not_read_twice(tmp_path):
     assert [row["_id"] for row in rows(tmp_path / "out/planetmath/entries.jsonl.gz")] == ["RolleTheorem"]
 
 
-@pytest.mark.parametrize("script", ["openstax_books.py", "planetmath.py", "mini_data.py", "mini_sources.py"])
+@pytest.mark.parametrize(
+    "script", ["openstax_books.py", "planetmath.py", "mini_data.py", "mini_sources.py", "make_mini.py"]
+)
 def test_help_says_what_is_written(script):
     done = run(script, "--help")
     assert done.returncode == 0

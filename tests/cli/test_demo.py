@@ -29,13 +29,17 @@ def printed():
 
 
 def test_the_scores_are_those_of_the_data_card(printed):
-    """shared/data/README.md: BM25 55.1, all-MiniLM-L6-v2 66.3 nDCG@10."""
-    words, vectors = printed["scores"]
+    """shared/data/README.md: BM25 55.1, all-MiniLM-L6-v2 66.3 nDCG@10; docs/results.md: the model that ships 68.2."""
+    words, minilm, vectors = printed["scores"]
     assert (words["system"], vectors["system"]) == ("BM25", printed["model"]["model"])
     assert 100 * words["ndcg_at_10"] == pytest.approx(55.1, abs=0.3)
-    assert 100 * vectors["ndcg_at_10"] == pytest.approx(66.3, abs=0.3)
+    assert 100 * minilm["ndcg_at_10"] == pytest.approx(66.3, abs=0.1)
+    assert 100 * vectors["ndcg_at_10"] == pytest.approx(68.2, abs=0.3)
+    assert minilm["system"] == "all-MiniLM-L6-v2"
+    assert minilm["seconds"] is minilm["texts_per_second"] is None
     for score in printed["scores"]:
         assert score["ndcg_at_10"] < score["recall_at_10"] < 1
+    for score in (words, vectors):
         assert score["texts_per_second"] == pytest.approx((354 + 747) / score["seconds"])
 
 
@@ -46,7 +50,7 @@ def test_the_examples_are_right_about_right_and_wrong(printed):
     for example in printed["examples"]:
         relevant = {titles[theorem] for theorem in task.qrels.relevance[example["id"]]}
         assert set(example["solved_by"]) == relevant
-        assert sorted(answer["right"] for answer in example["answers"]) == [False, True]
+        assert {answer["right"] for answer in example["answers"]} == {False, True}
         for answer in example["answers"]:
             assert answer["right"] == (answer["theorem"] in relevant)
 
@@ -69,7 +73,7 @@ def small(monkeypatch):
     return part
 
 
-def test_the_examples_are_the_first_on_which_one_system_alone_is_right(small):
+def test_the_examples_are_the_first_on_which_the_systems_disagree(small):
     shown = Demo()
     firsts = [
         [hits[0].id for hits in system.find([q.text for q in small.queries], progress=False)]
@@ -78,7 +82,7 @@ def test_the_examples_are_the_first_on_which_one_system_alone_is_right(small):
     expected = [
         query.id
         for query, *found in zip(small.queries, *firsts, strict=True)
-        if sum(theorem in small.qrels.relevance[query.id] for theorem in found) == 1
+        if len({theorem in small.qrels.relevance[query.id] for theorem in found}) == 2
     ]
     assert len(expected) >= 3
     assert [example.id for example in shown.examples()] == expected[:3]
@@ -101,5 +105,6 @@ def test_the_terminal_shows_examples_and_table(small):
 def test_a_question_without_hits_is_wrong(small, monkeypatch):
     monkeypatch.setattr(BM25Searcher, "search", lambda self, queries, k: [[] for _ in queries])
     for example in Demo().examples():
-        words, vectors = example.answers
-        assert (words.theorem, words.right, vectors.right) == ("", False, True)
+        words, *others = example.answers
+        assert (words.theorem, words.right) == ("", False)
+        assert any(other.right for other in others)

@@ -91,7 +91,7 @@ def test_a_pipeline_with_all_its_stages(beir, tmp_path):
     assert made["sample"] == {"queries": 3, "of": 5, "seed": 7}
     assert made["pipeline"]["config"]["rerank"]["judge"]["depth"] == 10
     assert made["pipeline"]["rewriter"]["llm"]["model"] == "scripted"
-    assert made["model"] == "hybrid-rewrite-rerank, all-MiniLM-L6-v2-int8"
+    assert made["model"] == "hybrid-rewrite-rerank, reasonembed-mini"
     assert made["stages"]["judge"]["unparsed"] == 30
     assert made["stages"]["rewrite"]["completion_tokens"] > 0
     assert made["seconds_per_query"] > 0

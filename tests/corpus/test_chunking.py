@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reasonembed.corpus.chunking import MIN_LIMIT, Paragraph, Section, chunk
 from reasonembed.errors import DataError
 
-MINI = Path(__file__).parents[2] / "reasonembed" / "model" / "mini" / "all-MiniLM-L6-v2-int8" / "tokenizer.json"
+MINI = Path(__file__).parents[2] / "reasonembed" / "model" / "mini" / "reasonembed-mini" / "tokenizer.json"
 TINY_QWEN = Path(__file__).parents[1] / "data" / "tiny-qwen3" / "tokenizer.json"
 
 

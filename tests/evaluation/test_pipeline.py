@@ -85,8 +85,8 @@ def test_the_score_file_says_what_was_asked_and_spent(task, embedder, tmp_path):
     assert again.run is None, "the same evaluation is read from its file"
     assert other.run is not None, "another pipeline is another evaluation"
     assert made["retriever"] == "pipeline"
-    assert made["model"] == "test, all-MiniLM-L6-v2-int8"
-    assert made["embedder"] == "all-MiniLM-L6-v2-int8"
+    assert made["model"] == "test, reasonembed-mini"
+    assert made["embedder"] == "reasonembed-mini"
     assert made["fingerprint"] == embedder.fingerprint
     assert made["bm25"]["bright"]["k1"] == 0.9
     assert made["pipeline"]["rerankers"]["judge"]["llm"] == {"model": "scripted"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from reasonembed import Embedder, data
 from reasonembed.io.beir import read_beir
 from reasonembed.model import mini
 from reasonembed.model.checkpoint import open_checkpoint
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_graph_stays_under_25_mb_and_says_nothing_of_the_machine_it_was_made_on():
@@ -50,6 +53,7 @@ def test_sentence_transformers_reads_its_pooling_and_normalisation():
 
 def test_the_card_names_origin_and_licence():
     card = (mini.path() / "README.md").read_text("utf-8")
+    assert card == (ROOT / "scripts/mini/card.md").read_text("utf-8"), "one card: that of scripts/mini"
     for said in ("license: apache-2.0", "sentence-transformers/all-MiniLM-L6-v2", "MiniLM-L6-H384-uncased"):
         assert said in card
 

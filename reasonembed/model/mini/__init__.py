@@ -1,14 +1,14 @@
 """The small model that ships with the package: a Sentence Transformers directory with OpenVINO weights.
 
-It is opened like any other directory. Made by `scripts/export_mini.py`; other weights are another folder and
-another name here.
+reasonembed-mini: all-MiniLM-L6-v2 trained further by `scripts/make_mini.py`, exported by `scripts/export_mini.py`. It is
+opened like any other directory; other weights are another folder and another name here.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-NAME = "all-MiniLM-L6-v2-int8"
+NAME = "reasonembed-mini"
 
 
 def path() -> Path:

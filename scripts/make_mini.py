@@ -47,10 +47,12 @@ def make_samples(data: Path, start: Path, out: Path) -> None:
         script("train_data.py", data, "-o", out / "train", "--miner", "bm25", "--miner", start)
     if not (out / "data/manifest.json").is_file():
         books = sorted((out / "sources/books").iterdir())
+        pretext = sorted((out / "sources/pretext").iterdir())
         entries = out / "sources/planetmath/entries.jsonl.gz"
         script(
-            "mini_data.py", data, "-o", out / "data", "--books", *books, "--planetmath", entries, "--embedder", start
-        )
+            "mini_data.py", data, "-o", out / "data", "--books", *books, "--pretext", *pretext, "--planetmath", entries,
+            "--embedder", start,
+        )  # fmt: skip
 
 
 def trained(recipe: str, start: Path, out: Path, seed: int) -> Path:

@@ -1,14 +1,16 @@
 """More training samples for the small model: textbook problems, PlanetMath's proofs and examples, written questions.
 
-    python scripts/mini_data.py DATA -o OUT --books BOOK... --planetmath planetmath/entries.jsonl.gz
+    python scripts/mini_data.py DATA -o OUT --books BOOK... --pretext BOOK... --planetmath planetmath/entries.jsonl.gz
 
-Books are folders that `scripts/openstax_books.py` wrote, entries what `scripts/planetmath.py` wrote. Writes `books.jsonl.gz`,
-`planetmath.jsonl.gz`, `openstax.jsonl.gz`, `manifest.json`, and two dev sets (BEIR), whose queries `data/dev/` names:
-`books-dev/`, exercises of every tenth module of the books, whose passages are in no training sample; `openstax-dev/`, exercises of
-books that no training problem is from. Relevant are all passages of an exercise's module. What each dataset is:
+Books are folders that `scripts/openstax_books.py` and `scripts/pretext_books.py` wrote, entries what `scripts/planetmath.py` wrote. Writes
+`books.jsonl.gz`, `pretext.jsonl.gz`, `planetmath.jsonl.gz`, `openstax.jsonl.gz`, `manifest.json`, and three dev sets (BEIR):
+`books-dev/` and `pretext-dev/`, exercises of every tenth module of the books, whose passages are in no training sample; `openstax-dev/`,
+exercises of books that no training problem is from (`data/dev/` names those of books and openstax). Relevant are all passages of
+an exercise's module. What each dataset is:
 
 - books: a problem and the passage it needs. In the text that is the passage it follows; at the end of a module it is the two passages
   of that module that are nearest to problem and solution together. No passage of the module is a negative.
+- pretext: the same of mathematics, where a solution that cites theorems or definitions has these as its passages.
 - planetmath: a proof or an example with the statement it is of; a title with the text under it.
 - openstax: the queries of `data/synth/openstax` with the passages they were written for.
 
@@ -42,7 +44,7 @@ from reasonembed.types import Document
 
 logger = logging.getLogger("mini_data")
 
-NEGATIVES = {"books": 8, "planetmath": 8, "openstax": 30}
+NEGATIVES = {"books": 8, "pretext": 8, "planetmath": 8, "openstax": 30}
 """A sample; training draws one or a few of them each epoch."""
 DEV = Path(__file__).parents[1] / "data/dev"
 DEV_BOOKS = {"statistics", "psychology", "economics"}
@@ -86,8 +88,10 @@ def is_dev(module: str) -> bool:
     return int(hashlib.sha1(module.encode()).hexdigest(), 16) % 10 == 0
 
 
-def books(folders: Sequence[Path], finder: LeakFinder, theorems: LeakFinder, embedder: Embedder, dev: Path) -> Source:
-    """Problems with the passages they need; writes the dev set beside."""
+def books(
+    name: str, folders: Sequence[Path], finder: LeakFinder, theorems: LeakFinder, embedder: Embedder, out: Path
+) -> Source:
+    """Problems with the passages they need; writes the dev set `OUT/NAME-dev` beside."""
     passages = [row for folder in folders for row in rows(folder / "passages.jsonl.gz")]
     exercises = [row for folder in folders for row in rows(folder / "exercises.jsonl.gz")]
     exercises = [row for row in exercises if PROBLEM_WORDS[0] <= len(row["text"].split()) <= PROBLEM_WORDS[1]]
@@ -99,10 +103,15 @@ def books(folders: Sequence[Path], finder: LeakFinder, theorems: LeakFinder, emb
         else:
             dropped["passage nearly of theoremqa"] += 1
     with_problems = {row["module"] for row in exercises if is_dev(row["module"])}
-    write_dev([row for row in passages if row["module"] in with_problems], exercises, DEV / "books.txt", dev)
+    ids = DEV / f"{name}.txt"
+    chosen = (
+        ids.read_text("utf-8").split() if ids.is_file() else [row["_id"] for row in exercises if is_dev(row["module"])]
+    )
+    write_dev([row for row in passages if row["module"] in with_problems], exercises, chosen, out / f"{name}-dev")
     train = [row for row in exercises if not is_dev(row["module"])]
     vectors = cached_encode(embedder, [content(row) for row in passages], kind="document", progress=True)
     place = {row["_id"]: number for number, row in enumerate(passages)}
+    usable = {row["_id"] for rs in of_module.values() for row in rs if not is_dev(row["module"])}
     asked = cached_encode(
         embedder, [f"{row['text']} {cut(row['solution'], 150)}" for row in train], kind="document", progress=True
     )
@@ -115,7 +124,8 @@ def books(folders: Sequence[Path], finder: LeakFinder, theorems: LeakFinder, emb
             dropped[f"{leak.kind} to a query of {leak.test.place.rsplit(':', 1)[0]}"] += 1
         else:
             near = sorted(own, key=lambda key: -float(vectors[place[key]] @ vector))[:2]
-            pos = (row["after"],) if row["after"] in own else tuple(near)
+            cited = tuple(key for key in row.get("cites", ()) if key in usable)
+            pos = cited or ((row["after"],) if row["after"] in own else tuple(near))
             reasoning = f"{row['text']}\n\nSolution. {row['solution']}" if len(row["solution"].split()) > 5 else None
             known.append(KnownQuery(row["text"], pos, reasoning, tuple(own), row["_id"]))
         seen.add(row["text"])
@@ -125,7 +135,7 @@ def books(folders: Sequence[Path], finder: LeakFinder, theorems: LeakFinder, emb
         for row in rs
         if not is_dev(row["module"])
     )
-    return Source("books", documents, known, {"exercises": len(exercises), "dropped": dict(dropped)})
+    return Source(name, documents, known, {"exercises": len(exercises), "dropped": dict(dropped)})
 
 
 def content(row: dict[str, Any]) -> str:
@@ -159,10 +169,12 @@ def openstax(data: Path, kept: Path) -> Source:
     return Source("openstax", tuple(passages), known, {"queries": len(known)})
 
 
-def write_dev(passages: Sequence[dict[str, Any]], exercises: Sequence[dict[str, Any]], ids: Path, out: Path) -> None:
-    """A dev set (BEIR): the exercises that a file names, among the given passages; relevant is what is of their module."""
+def write_dev(
+    passages: Sequence[dict[str, Any]], exercises: Sequence[dict[str, Any]], ids: Sequence[str], out: Path
+) -> None:
+    """A dev set (BEIR): the named exercises among the given passages; relevant is what is of their module."""
     asked = {row["_id"]: row for row in exercises}
-    chosen = [asked[key] for key in ids.read_text("utf-8").split()]
+    chosen = [asked[key] for key in ids]
     of_module = defaultdict(list)
     for row in passages:
         of_module[row["module"]].append(row["_id"])
@@ -178,7 +190,7 @@ def write_openstax_dev(data: Path, out: Path) -> None:
     """The dev set of the books that no training problem is from."""
     exercises = rows(data / "openstax/exercises.jsonl.gz")
     passages = [row for row in rows(data / "openstax/passages.jsonl.gz") if row["module"].split("/")[0] in DEV_BOOKS]
-    write_dev(passages, exercises, DEV / "openstax.txt", out)
+    write_dev(passages, exercises, (DEV / "openstax.txt").read_text("utf-8").split(), out)
 
 
 def main() -> None:
@@ -187,6 +199,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--books", type=Path, nargs="+", required=True)
+    parser.add_argument("--pretext", type=Path, nargs="*", default=[])
     parser.add_argument("--planetmath", type=Path, required=True)
     parser.add_argument(
         "--embedder", default="default", help="model directory that mines, beside BM25; default: what ships"
@@ -198,7 +211,8 @@ def main() -> None:
     finder, theorems = held_out(arguments.data), theorem_texts(arguments.data)
     manifest: dict[str, Any] = {"made": now(), "versions": versions(), "seed": SEED, "miners": {}, "datasets": {}}
     sources = (
-        books(arguments.books, finder, theorems, embedder, arguments.out / "books-dev"),
+        books("books", arguments.books, finder, theorems, embedder, arguments.out),
+        books("pretext", arguments.pretext, finder, theorems, embedder, arguments.out),
         planetmath(arguments.planetmath, finder, theorems),
         openstax(arguments.data, SYNTH),
     )

@@ -3,7 +3,8 @@
     python scripts/mini_sources.py -o OUT
 
 Clones what `scripts/mini_sources.yaml` names into `OUT/repositories/NAME` (a clone that lies there already is used as it is, bare or
-not), then writes `OUT/books/NAME/` (`scripts/openstax_books.py`) and `OUT/planetmath/` (`scripts/planetmath.py`). About 1.5 GB, nearly
+not), then writes `OUT/books/NAME/` (`scripts/openstax_books.py`), `OUT/pretext/NAME/` (`scripts/pretext_books.py`) and
+`OUT/planetmath/` (`scripts/planetmath.py`). About 1.5 GB, nearly
 all of it pictures that nothing reads. What is written already is not made again.
 """
 
@@ -50,6 +51,15 @@ def books(pinned: Mapping[str, str], out: Path) -> None:
             run("openstax_books.py", cloned(url, commit, out), "-o", made, "--commit", commit)
 
 
+def pretext(pinned: Mapping[str, Mapping[str, str]], out: Path) -> None:
+    """Passages and exercises of every book in PreTeXt."""
+    for url, told in pinned.items():
+        made = out / "pretext" / url.rsplit("/", 1)[1]
+        if not (made / "exercises.jsonl.gz").is_file():
+            place = cloned(url, told["commit"], out)
+            run("pretext_books.py", place, told["root"], "-o", made, "--commit", told["commit"])
+
+
 def planetmath(pinned: Mapping[str, str], out: Path) -> None:
     """The entries of all repositories."""
     if not (out / "planetmath/entries.jsonl.gz").is_file():
@@ -66,6 +76,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO)
     pinned = read_yaml(arguments.sources)
     books(pinned["books"], arguments.out)
+    pretext(pinned.get("pretext", {}), arguments.out)
     planetmath(pinned["planetmath"], arguments.out)
 
 

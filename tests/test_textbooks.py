@@ -35,6 +35,24 @@ PROOF = r"""\pmcanonicalname{ProofOfRolle} \pmtitle{proof of theorem of Rolle} \
 {\bf Proof} By compactness $f$ has a maximum. \end{document}"""
 
 
+BOOK = r"""<pretext xmlns:xi="http://www.w3.org/2001/XInclude"><docinfo><macros>
+\newcommand{\R}{\mathbb{R}} % the reals
+\newcommand{\set}[1]{\{#1\}}
+</macros></docinfo><book><chapter xml:id="c"><title>Graphs</title><xi:include href="parts/planar.xml"/></chapter></book></pretext>"""
+PLANAR = r"""<section xml:id="s"><title>Planar graphs</title>
+<p>A graph that can be drawn without crossings is <term>planar</term>, and a drawing cuts the plane into faces; <m>V=\set{1,2}</m> and
+<m>w \colon E\to\R</m> are its vertices and lengths, and so on in more words.</p>
+<theorem xml:id="euler"><title>Euler</title><statement><p>A connected planar graph has <m>v-e+f=2</m>.</p></statement>
+<proof><p>By induction on the edges.</p></proof></theorem>
+<corollary xml:id="five"><statement><p><m>K_5</m> is not planar.</p></statement><proof><p>By <xref ref="euler"/>.</p></proof></corollary>
+<exercises><exercise><statement><p>Can a planar graph have 6 vertices, 10 edges and 5 faces?</p></statement>
+<solution><p>No, by <xref ref="euler five"/>.</p></solution></exercise></exercises></section>"""
+OLD_MARKUP = """<book><chapter><title>Systems</title><section><title>Echelon form</title><theorem acro="REMES"><title>Equivalent</title>
+<statement><p>Row-equivalent matrices represent equivalent systems.</p></statement></theorem>
+<exercise type="C"><problem>Solve the system.</problem><solution>Use <acroref type="theorem" acro="REMES" />.</solution></exercise>
+</section></chapter></book>"""
+
+
 def repository(folder: Path, files: dict[str, str]) -> Path:
     """A git repository with one commit."""
     for name, text in files.items():
@@ -82,6 +100,36 @@ def test_a_book_gives_passages_rules_and_placed_exercises(tmp_path):
     assert problem["text"] == "A boy jumps on a merry-go-round. How far is he carried?"
 
 
+def read_pretext(folder: Path, files: dict[str, str], root: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Passages and exercises of a book in PreTeXt."""
+    done = run("pretext_books.py", repository(folder / "from", files), root, "-o", folder / "book", "--commit", "HEAD")
+    assert done.returncode == 0, done.stderr
+    return rows(folder / "book/passages.jsonl.gz"), rows(folder / "book/exercises.jsonl.gz")
+
+
+def test_a_pretext_book_gives_theorems_and_what_cites_them(tmp_path):
+    passages, exercises = read_pretext(tmp_path, {"book.xml": BOOK, "parts/planar.xml": PLANAR}, "book.xml")
+    prose, euler, five = passages
+    assert prose["title"] == "Graphs - Planar graphs"
+    assert (
+        r"planar, and a drawing cuts the plane into faces; $V=\{1,2\} $ and $w \colon E\to\mathbb{R} $" in prose["text"]
+    )
+    assert euler["title"] == "Graphs - Planar graphs - Theorem Euler"
+    assert euler["text"] == "A connected planar graph has $v-e+f=2$."
+    premise, asked = exercises
+    assert (premise["text"], premise["cites"]) == ("$K_5$ is not planar.", [euler["_id"]])
+    assert asked["text"] == "Can a planar graph have 6 vertices, 10 edges and 5 faces?"
+    assert asked["solution"].startswith("No, by")
+    assert asked["cites"] == [euler["_id"], five["_id"]]
+    assert asked["after"] == ""
+
+
+def test_the_older_markup_of_fcla_is_read_too(tmp_path):
+    (theorem,), (asked,) = read_pretext(tmp_path, {"fcla.xml": OLD_MARKUP}, "fcla.xml")
+    assert theorem["title"] == "Systems - Echelon form - Theorem Equivalent"
+    assert (asked["text"], asked["cites"], asked["after"]) == ("Solve the system.", [theorem["_id"]], theorem["_id"])
+
+
 def test_a_commit_that_is_not_there_is_told(tmp_path):
     book = repository(tmp_path / "book", {"modules/m1/index.cnxml": MODULE})
     done = run("openstax_books.py", book, "-o", tmp_path / "physics", "--commit", "0123abc")
@@ -126,7 +174,8 @@ def test_sources_are_cloned_at_their_commits_and_not_read_twice(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "script", ["openstax_books.py", "planetmath.py", "mini_data.py", "mini_sources.py", "make_mini.py"]
+    "script",
+    ["openstax_books.py", "pretext_books.py", "planetmath.py", "mini_data.py", "mini_sources.py", "make_mini.py"],
 )
 def test_help_says_what_is_written(script):
     done = run(script, "--help")

@@ -20,12 +20,16 @@ LLM_SHARE, TRAINING_SHARE = 0.7, 0.2
 """Of the hours; the rest is for reading, embedding and scoring. Without a language model the training has both shares."""
 HELD_OUT_SHARE = 0.25
 """Largest share of the language model's budget that goes to held-out questions."""
-SAMPLE = 8
-"""Sources of the sample: with a judge on a laptop each takes minutes, and its answers are used again."""
+SAMPLE = {"source": 32, "judged": 8}
+"""Sources of the sample, by what labels a question: with a judge on a laptop each takes minutes; where nothing is judged, as many as
+a local model answers at once, or the rate would be that of a half-empty batch. Their answers are used again."""
 LEAST_SAMPLES, MOST_QUERIES = 8, 64
 """Fewest and most queries of a global batch."""
 LEAST_TEST = 6
 """Fewest test questions: with n of them the smallest two-sided p of a permutation test is 2 / 2^n, above 0.05 for n = 5."""
+MOST_QUESTIONS = 8
+"""Most questions of a training passage where the budget allows more than one of each; the conditions of a question, three lengths and
+three levels, give nine different orders."""
 EPOCHS = 10
 """Passes over the samples where the hours do not end it before; the best checkpoint by the dev questions is kept."""
 EVALUATIONS = 8
@@ -108,12 +112,14 @@ class Sources:
         test: For test questions.
         train: For training samples.
         why: In plain words.
+        each: How many times the recipe's number of questions a training passage is asked for.
     """
 
     dev: int
     test: int
     train: int | None
     why: str
+    each: int = 1
 
 
 def plan_sources(config: AdaptConfig, *, most: int | None, dev: int, test: int, rates: Rates | None = None) -> Sources:
@@ -141,13 +147,15 @@ def plan_sources(config: AdaptConfig, *, most: int | None, dev: int, test: int, 
     part = held / max(1, dev + test)
     dev, test = (min(wanted, max(LEAST_TEST, round(part * wanted))) for wanted in (dev, test))
     train = int((allowed - (dev + test) * each) / whole)
-    train = min(rates.sources, max(SAMPLE, train))
+    each_passage = max(1, min(MOST_QUESTIONS, train // max(1, rates.sources)))
+    train = min(rates.sources, max(SAMPLE[config.labels], train))
     spent = f"{allowed:,.0f} requests" if unit == "requests" else f"{duration(allowed * 3600)} of the language model"
     took = f"up to {whole:.1f} requests" if unit == "requests" else duration(whole * 3600)
     return Sources(
         dev, test, train,
         f"{spent}: {dev + test:,} passages for held-out questions, {train:,} of {rates.sources:,} for training samples, "
-        f"{took} each",
+        f"{took} each" + f", {each_passage} times" * (each_passage > 1),
+        each_passage,
     )  # fmt: skip
 
 

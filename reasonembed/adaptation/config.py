@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from reasonembed.io.config import checked, read_yaml
-from reasonembed.synth.config import SYNTH_RECIPES, SynthConfig, parse_synth_config
-from reasonembed.training.config import DEFAULT_MODEL, TrainConfig, load_train_config
+from reasonembed.synth.config import DEFAULT_MODEL, SYNTH_RECIPES, SynthConfig, parse_synth_config
+from reasonembed.training.config import TrainConfig, load_train_config
 
 SYNTH_RECIPE, TRAIN_RECIPE = "small", "cpu-small"
 DATASET = "synth"
@@ -31,7 +31,7 @@ class AdaptConfig(BaseModel):
 
     Attributes:
         llm: Language model that writes and judges: URL, .gguf file or OpenVINO folder; None works on `pairs` alone.
-        model: Directory or hub name of torch weights to start from; the model that ships has 8-bit weights and cannot be trained.
+        model: Directory or hub name of torch weights to start from; `default` is the model that ships, unpacked to float32.
         kind: What questions are written: `post`, `coding`, `math`, `exam`, or a sentence; None takes the recipe's.
         pairs: Questions of one's own with their documents, or a log of clicks: CSV or JSON lines (`adaptation.pairs`).
         labels: What is relevant to a written question: `source`, the passage it was written from, with hard negatives of BM25 and the
@@ -105,9 +105,10 @@ def synthesis(config: AdaptConfig, corpus: Path, *, miner: str) -> SynthConfig:
     return parse_synth_config(values)
 
 
-def with_sources(config: SynthConfig, n: int | None) -> SynthConfig:
-    """The synthesis with another number of sources; None takes all."""
-    return config.model_copy(update={"sources": config.sources.model_copy(update={"n": n})})
+def with_sources(config: SynthConfig, n: int | None, *, times: int = 1) -> SynthConfig:
+    """The synthesis with another number of sources, None takes all, and `times` as many questions of each."""
+    told = {"n": n, "per_document": times * config.sources.per_document}
+    return config.model_copy(update={"sources": config.sources.model_copy(update=told)})
 
 
 def training(config: AdaptConfig, data: Path, changes: Mapping[str, Any]) -> TrainConfig:

@@ -25,7 +25,8 @@ from reasonembed.adaptation.report import REPORT, write_report
 from reasonembed.adaptation.split import Part
 from reasonembed.errors import DataError, MismatchError, MissingExtraError, ModelError
 from reasonembed.llm.client import Llm
-from reasonembed.training.config import DEFAULT_MODEL
+from reasonembed.model import mini
+from reasonembed.synth.config import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from reasonembed.encode.embedder import Embedder
@@ -160,7 +161,7 @@ def _opened(docs: Sequence[Path | str], out: Path, config: AdaptConfig, llm: Llm
 
 def _prepared(folder: Folder, docs: Sequence[Path | str], config: AdaptConfig, progress: bool) -> steps.Job:
     """The first steps: documents read and embedded, held-out ones chosen, pairs understood."""
-    job = steps.Job(folder, tuple(map(Path, docs)), config, _start_model(config), progress)
+    job = steps.Job(folder, tuple(map(Path, docs)), config, _start_model(folder, config), progress)
     job.synthesis()  # a wrong value is told now
     folder.step("index", lambda: steps.index_documents(job))
     folder.step("split", lambda: steps.split(job))
@@ -169,23 +170,34 @@ def _prepared(folder: Folder, docs: Sequence[Path | str], config: AdaptConfig, p
     return job
 
 
-def _start_model(config: AdaptConfig) -> Embedder:
+def _start_model(folder: Folder, config: AdaptConfig) -> Embedder:
     """The model that is tuned, opened by torch as it will be searched, after a trial of opening it for training."""
     from reasonembed.encode.embedder import Embedder
     from reasonembed.protocols import instruction_for
     from reasonembed.training.backbone import open_trainable
 
+    place = _unpacked(folder) if config.model == DEFAULT_MODEL else config.model
     try:
-        start = Embedder(config.model, engine="torch")
+        start = Embedder(place, engine="torch")
         if start.takes_instructions and start.checkpoint.instruction is None:
-            start = Embedder(config.model, engine="torch", instruction=instruction_for("beir/adapt"))
+            start = Embedder(place, engine="torch", instruction=instruction_for("beir/adapt"))
         open_trainable(tuning.base_training(config, start, Path("data")))
     except ModelError as error:
         raise ModelError(
-            f"the starting model cannot be tuned: {error}. Fix: name a directory or hub name of torch weights with --model (the "
-            "default is fetched from the hub; the model that ships has 8-bit weights, which cannot be trained)"
+            f"the starting model cannot be tuned: {error}. Fix: name a directory or hub name of torch weights with --model (8-bit "
+            "weights cannot be trained; without --model those of the model that ships are unpacked)"
         ) from error
     return start
+
+
+def _unpacked(folder: Folder) -> Path:
+    """The model that ships, with weights that can be trained: `start/` of the run."""
+    place = folder / "start" / mini.NAME
+    if not place.is_dir():
+        from reasonembed.model.mini.unpack import unpack
+
+        unpack(place)
+    return place
 
 
 @contextmanager
@@ -302,16 +314,17 @@ def _forecast(job: steps.Job, rates: Rates | None) -> Forecast:
     read = folder.steps["index"]
     pairs = {part: folder.steps["pairs"][part] for part in parts} if job.config.pairs is not None else {}
     counts = dict.fromkeys(parts, 0)
-    why, samples = "", pairs.get("train", 0)
+    why, each, samples = "", 1, pairs.get("train", 0)
     if rates is not None:
         sources = _sources(job, rates)
         train = rates.sources if sources.train is None else min(sources.train, rates.sources)
         held = {part: min(getattr(sources, part), folder.steps["split"][part]) for part in parts[1:]}
-        counts, why = {"train": train, **held}, sources.why
-        samples += round(train * rates.written)
+        counts, why, each = {"train": train, **held}, sources.why, sources.each
+        samples += round(train * sources.each * rates.written)
     base = tuning.base_training(job.config, job.start, Path("data"))
+    asked = {**counts, "train": each * counts["train"]}
     rows = forecast_rows(
-        counts, rates, samples=samples, group=base.batch.group, passages=read["passages"], hours=job.config.hours,
+        asked, rates, samples=samples, group=base.batch.group, passages=read["passages"], hours=job.config.hours,
         passage_seconds=read["passage_seconds"],
     )  # fmt: skip
     return Forecast(

@@ -168,9 +168,9 @@ def pairs_of(job: Job, part: Part) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def wanted_questions(job: Job) -> tuple[int, int]:
-    """Dev and test questions that the language model is to write: what the user's pairs do not give."""
-    wanted = {"dev": job.config.dev_queries, "test": job.config.test_queries}
-    dev, test = (max(0, wanted[part] - len(pairs_of(job, part))) for part in PARTS[1:])
+    """Dev and test questions that the language model is to write: what the user's pairs do not give, at most one a passage."""
+    wanted, passages = {"dev": job.config.dev_queries, "test": job.config.test_queries}, job.folder.steps["split"]
+    dev, test = (min(passages[part], max(0, wanted[part] - len(pairs_of(job, part)))) for part in PARTS[1:])
     return dev, test
 
 
@@ -180,7 +180,9 @@ def measure_rates(job: Job, llm: Llm) -> Rates:
 
     config = with_sources(job.synthesis(), None)
     stages = _stages(job)
-    estimate = estimate_run(config, job.folder / "synth", sample=SAMPLE, llm=llm, stages=stages, progress=job.progress)
+    estimate = estimate_run(
+        config, job.folder / "synth", sample=SAMPLE[job.config.labels], llm=llm, stages=stages, progress=job.progress
+    )
     return rates_of(estimate)
 
 
@@ -241,7 +243,7 @@ def synthesize_samples(job: Job, llm: Llm, sources: Sources) -> dict[str, Any]:
     from reasonembed.synth.report import write_report
     from reasonembed.synth.run import synthesize
 
-    config = with_sources(job.synthesis(), sources.train)
+    config = with_sources(job.synthesis(), sources.train, times=sources.each)
     with quiet("reasonembed.synth.run"):  # that the stages of the sample are made again is what is wanted here
         run = synthesize(config, job.folder / "synth", llm=llm, stages=_stages(job), progress=job.progress)
     write_report(run.folder)

@@ -28,7 +28,7 @@ def adapt(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-m", help="Directory or hub name of torch weights to tune; default: all-MiniLM-L6-v2."
+            "--model", "-m", help="Directory or hub name of torch weights to tune; default: the model that ships."
         ),
     ] = None,
     kind: Annotated[

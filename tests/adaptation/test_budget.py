@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from reasonembed.adaptation.budget import (
     HELD_OUT_SHARE,
     LEAST_TEST,
     LLM_SHARE,
+    MOST_QUESTIONS,
     SAMPLE,
     Cost,
     Rates,
@@ -18,7 +20,7 @@ from reasonembed.adaptation.budget import (
     plan_steps,
     training_seconds,
 )
-from reasonembed.adaptation.config import AdaptConfig, parse_adapt_config, synthesis, training
+from reasonembed.adaptation.config import AdaptConfig, parse_adapt_config, synthesis, training, with_sources
 from reasonembed.errors import DataError
 
 RATES = Rates(Cost(1.5, 900, 120, 0.01), Cost(14, 9000, 600, 0.1), 400, 0.5)
@@ -49,12 +51,24 @@ def test_a_small_budget_divides_what_there_is_between_dev_and_test():
 
 def test_the_least_is_asked_even_where_the_budget_does_not_reach():
     plan = plan_sources(AdaptConfig(hours=0.1), most=500, dev=100, test=200, rates=RATES)
-    assert (plan.test, plan.dev, plan.train) == (LEAST_TEST, LEAST_TEST, SAMPLE)
+    assert (plan.test, plan.dev, plan.train) == (LEAST_TEST, LEAST_TEST, SAMPLE["source"])
 
 
 def test_more_than_all_is_not_asked_and_no_more_questions_than_wanted():
     plan = plan_sources(AdaptConfig(hours=9999), most=500, dev=3, test=0, rates=RATES)
     assert (plan.dev, plan.test, plan.train) == (3, 0, 400)
+
+
+def test_what_is_left_of_a_budget_goes_to_more_questions_of_every_passage():
+    config = AdaptConfig(budget_requests=20_000)
+    plan = plan_sources(config, most=500, dev=100, test=200, rates=RATES)
+    assert (plan.train, plan.each) == (400, 3)
+    assert "400 of 400 for training samples" in plan.why
+    assert plan.why.endswith("each, 3 times")
+    assert plan_sources(AdaptConfig(hours=9999), most=500, dev=0, test=0, rates=RATES).each == MOST_QUESTIONS
+    assert plan_sources(AdaptConfig(budget_requests=3000), most=500, dev=100, test=200, rates=RATES).each == 1
+    sources = with_sources(synthesis(config, Path("docs"), miner="default"), plan.train, times=plan.each).sources
+    assert (sources.n, sources.per_document) == (400, 3)
 
 
 def test_analyses_need_judged_samples():

@@ -468,3 +468,17 @@ def test_equal_texts_are_held_out_together(tmp_path, start):
     assert {"train", "test"} <= set(parts_of(copies, seed=42))  # by themselves they would lie apart
     held = {row["id"] for _, row in read_jsonl(tmp_path / "run/heldout/test.jsonl")}
     assert {test, *copies} <= held
+
+
+def test_without_a_model_the_one_that_ships_is_unpacked_and_tuned(tmp_path):
+    from reasonembed.adaptation.folder import Folder
+    from reasonembed.adaptation.run import _start_model
+    from reasonembed.model import mini
+
+    folder = Folder(tmp_path / "run", [tmp_path], AdaptConfig(), asks=True)
+    start = _start_model(folder, AdaptConfig())
+    assert start.checkpoint.path == tmp_path / "run/start" / mini.NAME
+    weights = start.checkpoint.path / "model.safetensors"
+    made = weights.stat().st_mtime_ns
+    assert _start_model(folder, AdaptConfig()).fingerprint == start.fingerprint
+    assert weights.stat().st_mtime_ns == made, "what is unpacked is not unpacked again"

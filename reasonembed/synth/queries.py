@@ -7,6 +7,7 @@ the prompt asks for other words than the document's, and what copies or points t
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -31,12 +32,14 @@ class Order:
         source: Document it is written from.
         length: Least and most words.
         level: Education level.
+        repeat: How many earlier queries of this document have the same conditions, so the same prompt.
     """
 
     id: str
     source: Document
     length: tuple[int, int]
     level: str
+    repeat: int = 0
 
 
 def orders(sources: Iterable[Document], config: QueriesConfig, *, per_document: int, seed: int) -> Iterator[Order]:
@@ -50,12 +53,14 @@ def orders(sources: Iterable[Document], config: QueriesConfig, *, per_document: 
     """
     bands = [(band.least, HARD_LIMIT if band.most is None else band.most) for band in config.lengths]
     for source in sources:
+        before: Counter[tuple[tuple[int, int], str]] = Counter()
         for number in range(1, per_document + 1):
             identifier = f"{source.id}#q{number}"
             drawn = random.Random(f"{seed} conditions {identifier}")
             (length,) = drawn.choices(bands, [band.weight for band in config.lengths])
             (level,) = drawn.choices(list(config.levels), list(config.levels.values()))
-            yield Order(identifier, source, length, level)
+            yield Order(identifier, source, length, level, before[length, level])
+            before[length, level] += 1
 
 
 def written(
@@ -105,7 +110,7 @@ def written(
 
 
 def query_request(frame: str, order: Order, config: QueriesConfig, writing: Writing, attempt: int) -> Request:
-    """What is asked for a query; the attempt is the number of the sample."""
+    """What is asked for a query; a number of the sample that no other attempt at the same prompt has."""
     text = render(
         frame,
         sentence=writing.sentence,
@@ -114,7 +119,11 @@ def query_request(frame: str, order: Order, config: QueriesConfig, writing: Writ
         length=_length(order.length),
         level=order.level,
     )
-    return user(text, sampling=Sampling(config.temperature, config.top_p, max_tokens=config.max_tokens), sample=attempt)
+    return user(
+        text,
+        sampling=Sampling(config.temperature, config.top_p, max_tokens=config.max_tokens),
+        sample=order.repeat * config.attempts + attempt,
+    )
 
 
 def read_query(order: Order, answer: Answer, rules: Rules) -> SynthQuery | Lost:

@@ -7,13 +7,14 @@ from collections import Counter
 import pytest
 from scripted_llm import scripted
 
+from reasonembed.llm.prompts import load_prompt
 from reasonembed.llm.types import Answer
 from reasonembed.synth.asking import Lost, ask_each
 from reasonembed.synth.checks import HARD_LIMIT, count_words
 from reasonembed.synth.config import QueriesConfig, ReasoningConfig
-from reasonembed.synth.queries import orders, written
+from reasonembed.synth.queries import FRAME, orders, query_request, written
 from reasonembed.synth.reasoning import analysed
-from reasonembed.synth.tasks import writing_for
+from reasonembed.synth.tasks import PROMPTS, writing_for
 from reasonembed.types import Document, SynthQuery
 
 SOURCES = [Document(f"d{n}", f"alpha beta gamma {n} {{braces}}") for n in range(6000)]
@@ -137,3 +138,14 @@ def test_analyses():
     assert made["q2"].endswith("It is gravity.")
     assert made["q3"].reason == "language"
     assert count_words(made["q0"]) == 9
+
+
+def test_queries_of_a_document_under_the_same_conditions_are_asked_for_apart():
+    config = QueriesConfig(lengths=((15, 40, 1),), levels={"college": 1})
+    made = list(orders(SOURCES[:2], config, per_document=3, seed=1))
+    assert [order.repeat for order in made] == [0, 1, 2, 0, 1, 2]
+    frame, writing = load_prompt(PROMPTS, FRAME), writing_for(None, "exam")
+    asked = [
+        query_request(frame, order, config, writing, attempt) for order in made for attempt in range(config.attempts)
+    ]
+    assert len(set(asked)) == len(asked), "an answer in the cache would be the answer to another query too"

@@ -110,6 +110,7 @@ class Sources:
     Attributes:
         dev: For dev questions.
         test: For test questions.
+        heldout_each: How many times the recipe's number of questions each of these is asked for.
         train: For training samples.
         why: In plain words.
         each: How many times the recipe's number of questions a training passage is asked for.
@@ -120,15 +121,26 @@ class Sources:
     train: int | None
     why: str
     each: int = 1
+    heldout_each: int = 1
 
 
-def plan_sources(config: AdaptConfig, *, most: int | None, dev: int, test: int, rates: Rates | None = None) -> Sources:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Held-out questions of a part: how many, and of how many passages they can be."""
+
+    questions: int
+    passages: int
+
+
+def plan_sources(
+    config: AdaptConfig, *, most: int | None, dev: Wanted, test: Wanted, rates: Rates | None = None
+) -> Sources:
     """Divide the budget of the language model. Requests are a limit, so the upper end of their rate counts; of hours the mean.
 
     Args:
         config: Says the budget.
         most: Training sources where there is no budget; None is all.
-        dev: Dev questions wanted.
+        dev: Dev questions wanted. Where there are fewer passages than questions, each gets several.
         test: Test questions wanted.
         rates: Of a sample; needed where there is a budget.
 
@@ -139,24 +151,38 @@ def plan_sources(config: AdaptConfig, *, most: int | None, dev: int, test: int, 
     allowed = LLM_SHARE * config.hours if config.hours is not None else config.budget_requests
     if allowed is None or rates is None:
         many = "all passages" if most is None else f"at most {most:,} passages"
-        return Sources(dev, test, most, f"no budget was named: {many} are asked about")
+        asked = _heldout(dev, test, 1.0)
+        return Sources(*asked[:2], most, f"no budget was named: {many} are asked about", heldout_each=asked[2])
     each, whole = rates.question.of(unit), rates.sample.of(unit)
     if unit == "requests":
         whole *= 1 + rates.doubt
-    held = min(dev + test, int(HELD_OUT_SHARE * allowed / each))
-    part = held / max(1, dev + test)
-    dev, test = (min(wanted, max(LEAST_TEST, round(part * wanted))) for wanted in (dev, test))
-    train = int((allowed - (dev + test) * each) / whole)
+    share = min(1.0, HELD_OUT_SHARE * allowed / each / max(1, dev.questions + test.questions))
+    of_dev, of_test, times = _heldout(dev, test, share)
+    held = (of_dev + of_test) * times
+    train = int((allowed - held * each) / whole)
     each_passage = max(1, min(MOST_QUESTIONS, train // max(1, rates.sources)))
     train = min(rates.sources, max(SAMPLE[config.labels], train))
     spent = f"{allowed:,.0f} requests" if unit == "requests" else f"{duration(allowed * 3600)} of the language model"
     took = f"up to {whole:.1f} requests" if unit == "requests" else duration(whole * 3600)
     return Sources(
-        dev, test, train,
-        f"{spent}: {dev + test:,} passages for held-out questions, {train:,} of {rates.sources:,} for training samples, "
-        f"{took} each" + f", {each_passage} times" * (each_passage > 1),
-        each_passage,
+        of_dev, of_test, train,
+        f"{spent}: {of_dev + of_test:,} passages for held-out questions{_times(times)}, "
+        f"{train:,} of {rates.sources:,} for training samples, {took} each{_times(each_passage)}",
+        each_passage, times,
     )  # fmt: skip
+
+
+def _heldout(dev: Wanted, test: Wanted, share: float) -> tuple[int, int, int]:
+    """Passages for dev and for test questions, and questions of each, for a share of those that are wanted."""
+    questions = [min(part.questions, max(LEAST_TEST, round(share * part.questions))) for part in (dev, test)]
+    needed = [ceil(n / part.passages) for n, part in zip(questions, (dev, test), strict=True) if part.passages]
+    times = min(MOST_QUESTIONS, max([1, *needed]))
+    of_dev, of_test = (min(part.passages, ceil(n / times)) for n, part in zip(questions, (dev, test), strict=True))
+    return of_dev, of_test, times
+
+
+def _times(n: int) -> str:
+    return f", {n} times" if n > 1 else ""
 
 
 def batch_queries(samples: int) -> int:

@@ -262,8 +262,8 @@ def _decided_sources(job: steps.Job, llm: Llm) -> dict[str, object]:
 
 
 def _sources(job: steps.Job, rates: Rates | None) -> Sources:
-    dev, test = steps.wanted_questions(job)
-    return plan_sources(job.config, most=job.synthesis().sources.n, dev=dev, test=test, rates=rates)
+    wanted = steps.wanted_questions(job)
+    return plan_sources(job.config, most=job.synthesis().sources.n, dev=wanted["dev"], test=wanted["test"], rates=rates)
 
 
 def _train_and_judge(job: steps.Job) -> None:
@@ -314,15 +314,15 @@ def _forecast(job: steps.Job, rates: Rates | None) -> Forecast:
     read = folder.steps["index"]
     pairs = {part: folder.steps["pairs"][part] for part in parts} if job.config.pairs is not None else {}
     counts = dict.fromkeys(parts, 0)
-    why, each, samples = "", 1, pairs.get("train", 0)
+    why, times, samples = "", dict.fromkeys(parts, 1), pairs.get("train", 0)
     if rates is not None:
         sources = _sources(job, rates)
         train = rates.sources if sources.train is None else min(sources.train, rates.sources)
-        held = {part: min(getattr(sources, part), folder.steps["split"][part]) for part in parts[1:]}
-        counts, why, each = {"train": train, **held}, sources.why, sources.each
+        counts, why = {"train": train, "dev": sources.dev, "test": sources.test}, sources.why
+        times = {"train": sources.each, "dev": sources.heldout_each, "test": sources.heldout_each}
         samples += round(train * sources.each * rates.written)
     base = tuning.base_training(job.config, job.start, Path("data"))
-    asked = {**counts, "train": each * counts["train"]}
+    asked = {part: times[part] * counts[part] for part in parts}
     rows = forecast_rows(
         asked, rates, samples=samples, group=base.batch.group, passages=read["passages"], hours=job.config.hours,
         passage_seconds=read["passage_seconds"],

@@ -18,6 +18,7 @@ from reasonembed.adaptation.budget import (
     SAMPLE,
     Rates,
     Sources,
+    Wanted,
     batch_queries,
     rates_of,
 )
@@ -167,11 +168,10 @@ def pairs_of(job: Job, part: Part) -> list[tuple[str, tuple[str, ...]]]:
 # --- questions ----------------------------------------------------------------------------------------------------------------
 
 
-def wanted_questions(job: Job) -> tuple[int, int]:
-    """Dev and test questions that the language model is to write: what the user's pairs do not give, at most one a passage."""
+def wanted_questions(job: Job) -> dict[str, Wanted]:
+    """Dev and test questions that the language model is to write: what the user's pairs do not give."""
     wanted, passages = {"dev": job.config.dev_queries, "test": job.config.test_queries}, job.folder.steps["split"]
-    dev, test = (min(passages[part], max(0, wanted[part] - len(pairs_of(job, part)))) for part in PARTS[1:])
-    return dev, test
+    return {part: Wanted(max(0, wanted[part] - len(pairs_of(job, part))), passages[part]) for part in PARTS[1:]}
 
 
 def measure_rates(job: Job, llm: Llm) -> Rates:
@@ -201,7 +201,8 @@ def write_heldout(job: Job, llm: Llm, sources: Sources) -> dict[str, Any]:
     for part, n in (("dev", sources.dev), ("test", sources.test)):
         if not n:
             continue
-        config = with_sources(synthesis(job.config, job.folder / f"heldout/{part}.jsonl", miner=job.model), n)
+        config = synthesis(job.config, job.folder / f"heldout/{part}.jsonl", miner=job.model)
+        config = with_sources(config, n, times=sources.heldout_each)
         place = job.folder / f"heldout/{part}"
         run = synthesize(config, place, llm=llm, stages=("sources", "queries"), progress=job.progress)
         counts[part] = sum(1 for _ in run.queries())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -161,14 +161,26 @@ def tuned(job: Job) -> Embedder:
 
 
 def compared(folder: Folder, a: str, b: str) -> Comparison:
-    """Scores A against scores B over the test questions, by nDCG@10."""
-    from reasonembed.evaluation.compare import compare_results
-    from reasonembed.evaluation.runner import read_results
+    """Scores A against scores B over the test questions, by nDCG@10.
 
-    (comparison,) = compare_results(
-        read_results(folder / f"scores/{a}"), read_results(folder / f"scores/{b}"), metric="ndcg@10"
-    ).datasets.values()
-    return comparison
+    Questions about the same passages are resampled and permuted together, since they are not independent: each such group counts
+    with the sum of its scores, so that means and difference are those of the questions.
+    """
+    from reasonembed.evaluation.runner import read_results
+    from reasonembed.evaluation.significance import compare_queries
+    from reasonembed.io.beir import read_beir
+
+    relevance = read_beir(folder / "test").qrels.relevance
+    groups: dict[frozenset[str], list[str]] = {}
+    for query, grades in relevance.items():
+        groups.setdefault(frozenset(grades), []).append(query)
+    values = []
+    for name in (a, b):
+        (result,) = read_results(folder / f"scores/{name}").values()
+        scores = result.scores.per_query["ndcg@10"]
+        sums = [sum(scores[query] for query in group) for group in groups.values()]
+        values.append([total * len(groups) / len(relevance) for total in sums])
+    return replace(compare_queries(*values), n_queries=len(relevance))
 
 
 def choose(job: Job, *, level: float = 0.05) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from reasonembed.adaptation.budget import (
     SAMPLE,
     Cost,
     Rates,
+    Wanted,
     batch_queries,
     forecast_rows,
     plan_sources,
@@ -27,15 +28,15 @@ RATES = Rates(Cost(1.5, 900, 120, 0.01), Cost(14, 9000, 600, 0.1), 400, 0.5)
 
 
 def test_without_a_budget_the_recipe_decides():
-    assert plan_sources(AdaptConfig(), most=500, dev=100, test=200).train == 500
-    assert plan_sources(AdaptConfig(), most=None, dev=100, test=200).train is None
+    assert plan_sources(AdaptConfig(), most=500, dev=Wanted(100, 1000), test=Wanted(200, 1000)).train == 500
+    assert plan_sources(AdaptConfig(), most=None, dev=Wanted(100, 1000), test=Wanted(200, 1000)).train is None
 
 
 @pytest.mark.parametrize(("told", "unit", "allowed"), [
     ({"budget_requests": 3000}, "requests", 3000), ({"hours": 20}, "hours", LLM_SHARE * 20),
 ])  # fmt: skip
 def test_a_budget_is_spent_and_not_overspent(told, unit, allowed):
-    plan = plan_sources(AdaptConfig(**told), most=500, dev=100, test=200, rates=RATES)
+    plan = plan_sources(AdaptConfig(**told), most=500, dev=Wanted(100, 1000), test=Wanted(200, 1000), rates=RATES)
     held = (plan.dev + plan.test) * RATES.question.of(unit)
     spent = held + plan.train * RATES.sample.of(unit)
     assert spent <= allowed < spent + RATES.sample.of(unit)
@@ -44,29 +45,52 @@ def test_a_budget_is_spent_and_not_overspent(told, unit, allowed):
 
 
 def test_a_small_budget_divides_what_there_is_between_dev_and_test():
-    plan = plan_sources(AdaptConfig(budget_requests=400), most=500, dev=100, test=200, rates=RATES)
+    plan = plan_sources(
+        AdaptConfig(budget_requests=400), most=500, dev=Wanted(100, 1000), test=Wanted(200, 1000), rates=RATES
+    )
     assert plan.test == pytest.approx(2 * plan.dev, abs=2)
     assert plan.test + plan.dev == pytest.approx(HELD_OUT_SHARE * 400 / 1.5, abs=2)
 
 
 def test_the_least_is_asked_even_where_the_budget_does_not_reach():
-    plan = plan_sources(AdaptConfig(hours=0.1), most=500, dev=100, test=200, rates=RATES)
+    plan = plan_sources(AdaptConfig(hours=0.1), most=500, dev=Wanted(100, 1000), test=Wanted(200, 1000), rates=RATES)
     assert (plan.test, plan.dev, plan.train) == (LEAST_TEST, LEAST_TEST, SAMPLE["source"])
 
 
 def test_more_than_all_is_not_asked_and_no_more_questions_than_wanted():
-    plan = plan_sources(AdaptConfig(hours=9999), most=500, dev=3, test=0, rates=RATES)
+    plan = plan_sources(AdaptConfig(hours=9999), most=500, dev=Wanted(3, 1000), test=Wanted(0, 1000), rates=RATES)
     assert (plan.dev, plan.test, plan.train) == (3, 0, 400)
+
+
+def test_where_passages_are_few_each_gets_several_held_out_questions():
+    told = {"most": 500, "dev": Wanted(100, 40), "test": Wanted(200, 40)}
+    plan = plan_sources(AdaptConfig(budget_requests=20_000), rates=RATES, **told)
+    assert (plan.dev, plan.test, plan.heldout_each) == (20, 40, 5)
+    assert "60 passages for held-out questions, 5 times, 400 of 400" in plan.why
+    plan = plan_sources(AdaptConfig(), **told)
+    assert (plan.dev, plan.test, plan.heldout_each) == (20, 40, 5)
+    few = plan_sources(AdaptConfig(), most=500, dev=Wanted(100, 3), test=Wanted(200, 3))
+    assert (few.dev, few.test, few.heldout_each) == (3, 3, MOST_QUESTIONS)
+    none = plan_sources(AdaptConfig(), most=500, dev=Wanted(0, 3), test=Wanted(0, 3))
+    assert (none.dev, none.test, none.heldout_each) == (0, 0, 1)
 
 
 def test_what_is_left_of_a_budget_goes_to_more_questions_of_every_passage():
     config = AdaptConfig(budget_requests=20_000)
-    plan = plan_sources(config, most=500, dev=100, test=200, rates=RATES)
+    plan = plan_sources(config, most=500, dev=Wanted(100, 1000), test=Wanted(200, 1000), rates=RATES)
     assert (plan.train, plan.each) == (400, 3)
     assert "400 of 400 for training samples" in plan.why
     assert plan.why.endswith("each, 3 times")
-    assert plan_sources(AdaptConfig(hours=9999), most=500, dev=0, test=0, rates=RATES).each == MOST_QUESTIONS
-    assert plan_sources(AdaptConfig(budget_requests=3000), most=500, dev=100, test=200, rates=RATES).each == 1
+    assert (
+        plan_sources(AdaptConfig(hours=9999), most=500, dev=Wanted(0, 1000), test=Wanted(0, 1000), rates=RATES).each
+        == MOST_QUESTIONS
+    )
+    assert (
+        plan_sources(
+            AdaptConfig(budget_requests=3000), most=500, dev=Wanted(100, 1000), test=Wanted(200, 1000), rates=RATES
+        ).each
+        == 1
+    )
     sources = with_sources(synthesis(config, Path("docs"), miner="default"), plan.train, times=plan.each).sources
     assert (sources.n, sources.per_document) == (400, 3)
 
@@ -81,7 +105,7 @@ def test_analyses_need_judged_samples():
 def test_hours_need_a_rate():
     cached = Rates(Cost(1, 1, 1, None), Cost(1, 1, 1, None), 10, 1)
     with pytest.raises(DataError, match="answered from the cache, so hours are not known"):
-        plan_sources(AdaptConfig(hours=1), most=500, dev=1, test=1, rates=cached)
+        plan_sources(AdaptConfig(hours=1), most=500, dev=Wanted(1, 1000), test=Wanted(1, 1000), rates=cached)
 
 
 def test_batches_are_powers_of_two_that_the_samples_fill():

@@ -25,6 +25,7 @@ from reasonembed.adaptation.run import adapt, forecast, sentence_of
 from reasonembed.adaptation.split import parts_of
 from reasonembed.dataset.samples import read_samples
 from reasonembed.errors import DataError, MismatchError, ModelError
+from reasonembed.evaluation.metrics import Scores
 from reasonembed.evaluation.runner import read_results
 from reasonembed.evaluation.significance import compare_queries
 from reasonembed.io.beir import read_beir
@@ -33,6 +34,7 @@ from reasonembed.io.manifest import read_json
 from reasonembed.search.index import open_index
 from reasonembed.synth.folder import Run
 from reasonembed.training.log import read_log
+from reasonembed.types import Document
 
 
 def speaker():
@@ -482,3 +484,31 @@ def test_without_a_model_the_one_that_ships_is_unpacked_and_tuned(tmp_path):
     made = weights.stat().st_mtime_ns
     assert _start_model(folder, AdaptConfig()).fingerprint == start.fingerprint
     assert weights.stat().st_mtime_ns == made, "what is unpacked is not unpacked again"
+
+
+def test_questions_of_one_passage_are_one_piece_of_evidence(tmp_path, monkeypatch):
+    from reasonembed.adaptation.split import write_beir
+    from reasonembed.adaptation.tuning import compared
+    from reasonembed.evaluation import runner
+
+    before = {f"q{n}": 0.2 for n in range(40)}
+    scores = {"before": before, "after": {**before, **dict.fromkeys([f"q{n}" for n in range(20)], 0.9)}}
+
+    def read(path):
+        values = scores[path.name]
+        return {"beir/test": runner.Result("beir/test", "test", "ndcg@10", Scores({"ndcg@10": values}, {}), {})}
+
+    monkeypatch.setattr(runner, "read_results", read)
+    documents = [Document(f"d{n}", f"text {n}") for n in range(40)]
+    found = {}
+    for each in (1, 20):
+        folder = Folder(tmp_path / str(each), [tmp_path], AdaptConfig(), asks=True)
+        write_beir(
+            folder / "test", documents, {f"q{n}": (f"question {n}", [f"d{n // each}"]) for n in range(40)}, split="test"
+        )
+        found[each] = compared(folder, "after", "before")
+    for comparison in found.values():
+        assert comparison.n_queries == 40
+        assert (comparison.mean_b, comparison.difference) == (pytest.approx(0.2), pytest.approx(0.35))
+    assert found[1].p_permutation < 0.001
+    assert found[20].p_permutation > 0.3  # two passages

@@ -1,4 +1,4 @@
-"""What a model wrote, cleaned, and whether it may stay: language, length, copies of its source, words that point to the source.
+"""What a model wrote, cleaned, and whether it may stay: language, length, copies of its source, words that point to or name the source.
 
 Gets texts, gives a text or the reason why not. The rules are simple and stated; they know no model.
 """
@@ -45,13 +45,19 @@ _SOURCE = (
 )
 _POINTS = re.compile(
     rf"\b(?:the|this|that|these)\s+(?:above|given|provided|following|attached|aforementioned|preceding|source|original)\s+{_SOURCE}\b"
-    rf"|\bthis\s+(?:passage|excerpt|paragraph|content|article)\b"
+    rf"|\b(?:this|given\s+the)\s+(?:passage|excerpt|paragraph|content|article)\b"
     rf"|\b(?:according\s+to|based\s+on|described\s+in|mentioned\s+in|stated\s+in|discussed\s+in|explained\s+in|from|in)\s+the\s+"
     rf"(?:passage|excerpt|content|article|paragraph)\b(?!\s+of\b)"
     rf"|\b(?:described|mentioned|discussed|stated|given|provided|explained)\s+(?:above|in\s+the\s+(?:text|passage|content))\b"
     rf"|\bthe\s+(?:content|passage|excerpt|text)\s+(?:above|below|states|says|describes|explains|discusses|mentions)\b",
     re.IGNORECASE,
 )
+
+
+_HEADINGS = re.compile(r"\s[-–—>›/|]\s")
+"""Between the headings of a title that is a path."""
+NAME_WORDS = (2, 8)
+"""Words of a heading that is a name: a single word ("Energy") is too common to be refused, more are a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +133,21 @@ def overlap(text: str, source: str) -> float:
     return sum(run in theirs for run in ours) / len(ours) if ours else 0.0
 
 
-def problem(query: str, source: str, length: tuple[int, int], rules: Rules) -> str | None:
+def names(query: str, title: str) -> bool:
+    """Whether a query has a heading of a title in it, word for word: it then names what it should lead to.
+
+    Example:
+        >>> names("What is Huffman coding, and how does it work?", "Compression - Huffman coding")
+        True
+        >>> names("How few bits can these letters take?", "Compression - Huffman coding")
+        False
+    """
+    asked = f" {' '.join(_words(query))} "
+    headings = (_words(heading) for heading in _HEADINGS.split(title))
+    return any(f" {' '.join(words)} " in asked for words in headings if NAME_WORDS[0] <= len(words) <= NAME_WORDS[1])
+
+
+def problem(query: str, source: str, length: tuple[int, int], rules: Rules, *, title: str = "") -> str | None:
     """Why a query may not stay.
 
     Args:
@@ -135,9 +155,11 @@ def problem(query: str, source: str, length: tuple[int, int], rules: Rules) -> s
         source: Text it was written from.
         length: Its band: least and most words.
         rules: See `Rules`.
+        title: Of the source; its headings may not stand in the query (`names`).
 
     Returns:
-        `empty`, `language`, `too short`, `too long`, `points to its source`, `copies its source`; None if it may stay.
+        `empty`, `language`, `too short`, `too long`, `points to its source`, `names its source`, `copies its source`; None if it
+        may stay.
     """
     words = count_words(query)
     if not words:
@@ -150,6 +172,8 @@ def problem(query: str, source: str, length: tuple[int, int], rules: Rules) -> s
         return "too long"
     if _POINTS.search(query):
         return "points to its source"
+    if names(query, title):
+        return "names its source"
     if longest_run(query, source) > rules.longest_copy or overlap(query, source) > rules.overlap:
         return "copies its source"
     return None

@@ -131,7 +131,7 @@ def read_query(order: Order, answer: Answer, rules: Rules) -> SynthQuery | Lost:
     if answer.finish_reason == "length":
         return Lost("cut at max_tokens", last_words(answer))
     text = clean(answer.text)
-    reason = problem(text, order.source.content, order.length, rules)
+    reason = problem(text, order.source.content, order.length, rules, title=order.source.title)
     if reason is not None:
         return Lost(reason, last_words(answer))
     return SynthQuery(order.id, text, order.source.id, order.length, order.level)

@@ -109,6 +109,7 @@ BAND = (8, 12)
     ("Why?", "too short"),
     ("why " * 16, "too long"),
     ("赌场每个月的收入几乎相同请问这可以用什么样的原理来解释", "language"),
+    ("Given the passage, why does a casino earn the same?", "points to its source"),
     ("Based on the passage, why does a casino earn the same?", "points to its source"),
     ("Why does the given theorem explain what a casino earns here?", "points to its source"),
     ("As described above, why would a casino earn the same sum?", "points to its source"),

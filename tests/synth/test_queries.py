@@ -149,3 +149,11 @@ def test_queries_of_a_document_under_the_same_conditions_are_asked_for_apart():
         query_request(frame, order, config, writing, attempt) for order in made for attempt in range(config.attempts)
     ]
     assert len(set(asked)) == len(asked), "an answer in the cache would be the answer to another query too"
+
+
+def test_a_query_that_names_its_source_is_asked_again():
+    sources = [Document("d", "alpha beta gamma", "Compression - Huffman coding")]
+    answers = {0: GOOD.replace("five six", "Huffman coding"), 1: GOOD}
+    made, asked = ask(lambda request: answers[request.sample], QueriesConfig(lengths=BAND), sources)
+    assert [query.text for _, query in made] == [GOOD]
+    assert [request.sample for request in asked] == [0, 1]

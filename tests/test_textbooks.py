@@ -175,7 +175,15 @@ def test_sources_are_cloned_at_their_commits_and_not_read_twice(tmp_path):
 
 @pytest.mark.parametrize(
     "script",
-    ["openstax_books.py", "pretext_books.py", "planetmath.py", "mini_data.py", "mini_sources.py", "make_mini.py"],
+    [
+        "openstax_books.py",
+        "pretext_books.py",
+        "planetmath.py",
+        "mini_data.py",
+        "mini_written.py",
+        "mini_sources.py",
+        "make_mini.py",
+    ],
 )
 def test_help_says_what_is_written(script):
     done = run(script, "--help")

@@ -2,7 +2,8 @@
 
 Gets a batch of token ids and a loss over vectors. Pass 1 embeds every row without a graph; the loss gives each vector its
 gradient; pass 2 embeds every row again, with the same random numbers, and hands the vectors' gradients down. Uncached, the same
-rows stay in one graph. On several processes the mean of their gradients is that of the loss of the whole global batch.
+rows stay in one graph. Equal texts of a share are embedded once. On several processes the mean of their gradients is that of the
+loss of the whole global batch.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def contrastive_step(
 
     def loss_of(vectors: torch.Tensor) -> LossOutput:
         with torch.autocast(vectors.device.type, enabled=False):
-            return loss(_reps(vectors, reasoning, batch, step))
+            return loss(_reps(rows.of_texts(vectors), reasoning, batch, step))
 
     if cached and len(rows.rows) > 1:
         output = _cached(rows, loss_of, backward)
@@ -76,7 +77,7 @@ def _cached(rows: _Rows, loss_of: Callable[[torch.Tensor], LossOutput], backward
     with torch.no_grad():
         vectors = rows.embed(before_row=lambda: states.append(_RandomState.now(rows.device)))
     output = loss_of(vectors.requires_grad_())
-    (gradient,) = torch.autograd.grad(output.value, vectors)  # (n_texts, dim)
+    (gradient,) = torch.autograd.grad(output.value, vectors)  # (n_different, dim)
     gradient *= world_size()  # what wraps the encoder takes the mean over processes, wanted is the sum
     for number, state in enumerate(states):
         state.restore()
@@ -115,7 +116,7 @@ def _reasoning(
     # around before the pass behind it, and all processes have to agree on which that is.
     rows = _Rows.of(encoder, batch.reasoning, budget, autocast)
     with torch.no_grad():
-        return gather_constant(rows.embed()[: len(batch.reasoning)])
+        return gather_constant(rows.of_texts(rows.embed()))
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,8 @@ class _Rows:
 
     Attributes:
         encoder: Bare or wrapped.
-        texts: Token ids; behind those that were given one token for each row that had to be added.
+        texts: Different token ids; behind them one token for each row that had to be added.
+        places: (n,) index in `texts` of each text that was given. A passage that several queries of a batch share is there once.
         rows: Indices of the texts of each row.
         autocast: Context of every forward pass.
         device: Of the vectors.
@@ -132,6 +134,7 @@ class _Rows:
 
     encoder: torch.nn.Module
     texts: Sequence[TokenIds]
+    places: torch.Tensor
     rows: list[list[int]]
     autocast: Autocast
     device: torch.device
@@ -140,13 +143,17 @@ class _Rows:
     def of(cls, encoder: torch.nn.Module, texts: Sequence[TokenIds], budget: int | None, autocast: Autocast) -> _Rows:
         """Lay texts out, long and short ones together; where weights are sharded, in as many rows as every other process."""
         inner: Any = getattr(encoder, "module", encoder)
+        different = {ids.tobytes(): ids for ids in texts}
+        number = {key: place for place, key in enumerate(different)}
+        places = torch.tensor([number[ids.tobytes()] for ids in texts], device=inner.device)
+        texts = list(different.values())
         rows = inner.rows([len(ids) for ids in texts], budget)
         missing = 0
         if world_size() > 1 and type(encoder) not in (PackedEncoder, DistributedDataParallel):
             # Every pass over sharded weights exchanges them, so each process has to make equally many.
             missing = most(len(rows), inner.device) - len(rows)
-        rows += [[len(texts) + number] for number in range(missing)]
-        return cls(encoder, [*texts, *[texts[0][:1]] * missing], rows, autocast, inner.device)
+        rows += [[len(texts) + added] for added in range(missing)]
+        return cls(encoder, [*texts, *[texts[0][:1]] * missing], places, rows, autocast, inner.device)
 
     def forward(self, number: int) -> torch.Tensor:
         """Vectors of a row's texts: (n, dim) float32."""
@@ -155,7 +162,7 @@ class _Rows:
         return vectors
 
     def embed(self, before_row: Callable[[], None] = lambda: None) -> torch.Tensor:
-        """Vectors of all texts in their order: (n_texts, dim) float32."""
+        """Vectors of the different texts in their order: (n_different, dim) float32."""
         parts = []
         for number in range(len(self.rows)):
             before_row()
@@ -163,6 +170,10 @@ class _Rows:
                 parts.append(self.forward(number))
         order = np.argsort([index for row in self.rows for index in row])
         return torch.cat(parts)[torch.from_numpy(order).to(self.device)]
+
+    def of_texts(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Vectors of the texts as they were given, (n, dim), from those of the different ones."""
+        return vectors[self.places]
 
     def exchange(self, number: int) -> AbstractContextManager[Any]:
         """Replicas exchange gradients with the last row only, since they have different numbers of rows; shards with each."""

@@ -43,7 +43,7 @@ class DataConfig(_Part):
 
     path: Path
     queries: Count | None = None
-    group: Annotated[int, Field(ge=2)] | None = None
+    group: Count | None = None
     instruction: str | None = None
 
 
@@ -60,7 +60,8 @@ class BatchConfig(_Part):
 
     Attributes:
         queries: Queries, all of one dataset (paper.md 2.3: 8 on each of 8 devices).
-        group: Passages a query: one positive, the others hard negatives (paper.md 2.3).
+        group: Passages a query: one positive, the others hard negatives (paper.md 2.3). With 1 the other queries' passages are the
+            only negatives.
         mask: Which in-batch passages are not negatives of a query: `none` as in the paper (2.2), `duplicates` (equal texts of
             its own positive), `known` (all its known positives too).
         cached: Gradient caching: memory is that of one row, at the price of a second forward pass.
@@ -68,7 +69,7 @@ class BatchConfig(_Part):
     """
 
     queries: Count = 64
-    group: Annotated[int, Field(ge=2)] = 16
+    group: Count = 16
     mask: Literal["none", "duplicates", "known"] = "none"
     cached: bool = True
     row_tokens: Count | None = None

@@ -164,6 +164,15 @@ def test_a_query_without_negatives_is_compared_with_the_others_passages(embedder
         alone[0]
 
 
+def test_a_group_of_one_has_the_positives_alone(embedder):
+    batch = batches(embedder, [Dataset("a", samples("a", 4), 4, 1)])[0]
+    numbers = [int(name.split(":")[1]) - 1 for name in batch.samples]
+    assert len(batch.passages) == 4
+    for number, ids in zip(numbers, batch.passages, strict=True):
+        assert text(embedder, ids) in {f"a p{number}.{m}" for m in range(3)}
+    assert batch.masked is None
+
+
 def test_masks_by_hand(embedder):
     rows = [
         TrainingSample("q0", ("x",), ("n0",)),

@@ -126,6 +126,24 @@ def test_reasoning_queries_are_not_run_where_the_loss_has_no_use_for_them(tiny):
     assert len(texts) == 20
 
 
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_passage_that_several_queries_share_is_run_once_and_gets_the_gradient_of_all(tiny, cached):
+    encoder, batch, texts = encoder_of(tiny("bert")), batch_of(queries=4, group=3), []
+    batch.passages[6] = batch.passages[0].copy()
+    batch.passages[10] = batch.passages[0].copy()
+    hook = encoder.register_forward_pre_hook(lambda module, args: texts.extend(args[0]))
+    found, output, _ = step(encoder, batch, {"name": "infonce"}, cached=cached)
+    hook.remove()
+    assert len(texts) == (28 if cached else 14)
+    encoder.zero_grad()
+    queries, passages = encoder(batch.queries), encoder(batch.passages)
+    scores = (queries @ passages.T / 0.02).masked_fill(torch.from_numpy(batch.masked), float("-inf"))
+    value = torch.nn.functional.cross_entropy(scores, torch.arange(4) * 3)
+    value.backward()
+    assert output.value.item() == pytest.approx(value.item(), rel=1e-5)
+    assert closest(found, gradients(encoder)) <= 1e-5
+
+
 def test_a_batch_of_one_row_runs_once(tiny):
     encoder, runs = encoder_of(tiny("bert")), []
     encoder.register_forward_pre_hook(lambda module, args: runs.append(len(args[0])))

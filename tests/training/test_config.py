@@ -72,7 +72,7 @@ def test_changes_reach_sections_that_were_not_there():
     ("told", "said"),
     [
         ({"optimizer": {}}, "optimizer is {}: Extra inputs"),
-        ({"batch": {"group": 1}}, "batch.group is 1"),
+        ({"batch": {"group": 0}}, "batch.group is 0"),
         ({"batch": {"mask": "all"}}, "batch.mask is 'all'"),
         ({"optimiser": {"learning_rate": 0}}, "optimiser.learning_rate is 0"),
         ({"optimiser": {"learning_rate": float("inf")}}, "optimiser.learning_rate is inf"),
@@ -81,7 +81,7 @@ def test_changes_reach_sections_that_were_not_there():
         ({"loss": {"name": "infonce", "kappa": 5}}, "kappa"),
         ({"name": "../up"}, "name is '../up'"),
         ({"data": []}, "data is []"),
-        ({"data": [{"path": "a", "group": 1}]}, "data.0.group is 1"),
+        ({"data": [{"path": "a", "group": 0}]}, "data.0.group is 0"),
     ],
 )
 def test_what_is_wrong_is_told(told, said):

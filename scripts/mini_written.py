@@ -1,0 +1,214 @@
+"""Pairs that need no mining, for the second training of the small model: what a language model wrote or named, and worked examples.
+
+    python scripts/mini_written.py DATA -o OUT --sources SOURCES
+
+Reads `data/written` (its README says how that was made) and the books that `scripts/mini_sources.py` put into SOURCES, and writes, with
+a dev set (BEIR) beside the first two and the last, and a manifest:
+
+- `concepts/SUBJECT.jsonl.gz`: questions with the entry of the theorem, law or method that they need. Dev: a tenth of the concepts,
+  searched among the entries of all subjects. `more/SUBJECT.jsonl.gz`: further concepts, without those that the dev set has.
+- `leetcode.jsonl.gz`: a problem with the solved problems that the same idea solves. Neither a query's problem nor a gold document
+  of bright_leetcode is among the texts. Dev: a tenth of the problems as queries; they are no training text on either side.
+- `facts.jsonl.gz`, `facts-more.jsonl.gz`: yes/no questions with the facts that answer them.
+- `books-placed.jsonl.gz`, `pretext-placed.jsonl.gz`: problems with the passage that they stand behind, or the theorems that their solution
+  cites; of the modules that are in no dev set of `scripts/mini_data.py`.
+- `theoremqa.jsonl.gz`: questions written for TheoremQA's own theorems, for the in-corpus model alone. Dev: one question of each theorem.
+
+No question nearly repeats a query of a test or dev set, and no entry a document of theoremqa (`dataset.leaks`). The samples have no
+mined negatives: they are trained in batches of one subject, where the others' passages are (`batch.group: 1`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mini_data import PROBLEM_WORDS, is_dev, rows, theorem_texts
+from train_data import held_out
+
+from reasonembed.adaptation.split import write_beir
+from reasonembed.dataset.leaks import LeakFinder
+from reasonembed.dataset.samples import write_samples
+from reasonembed.io.manifest import now, versions, write_json
+from reasonembed.types import Document, TrainingSample
+
+logger = logging.getLogger("mini_written")
+
+WRITTEN = Path(__file__).parents[1] / "data/written"
+Questions = dict[str, tuple[str, list[Document]]]
+"""Id of a question -> its text and the documents it needs."""
+
+
+def name(title: str) -> str:
+    """A title by its letters and digits: two entries of one name are of one concept."""
+    return re.sub(r"[^a-z0-9]+", " ", title.casefold()).strip()
+
+
+class Writer:
+    """Samples and dev sets into a folder; what leaks is left out and counted.
+
+    Args:
+        out: The folder.
+        finder: Queries of test and dev sets.
+
+    Attributes:
+        counts: Dataset -> what there was.
+    """
+
+    def __init__(self, out: Path, finder: LeakFinder) -> None:
+        self.out, self._finder = out, finder
+        self.counts: dict[str, dict[str, int]] = defaultdict(Counter)
+
+    def clean(self, dataset: str, questions: Questions) -> Questions:
+        """The questions that repeat no query of a test or dev set."""
+        kept = {}
+        for key, (text, documents) in questions.items():
+            if (leak := self._finder.query_leak(text)) is None:
+                kept[key] = (text, documents)
+            else:
+                self.counts[dataset][f"{leak.kind} to a query of {leak.test.place.rsplit(':', 1)[0]}"] += 1
+        return kept
+
+    def samples(self, dataset: str, questions: Questions) -> None:
+        """Write training samples."""
+        made = (
+            TrainingSample(text, tuple(dict.fromkeys(document.content for document in documents)), ())
+            for text, documents in questions.values()
+        )
+        self.counts[dataset]["samples"] = write_samples(self.out / f"{dataset}.jsonl.gz", made)
+
+    def dev(self, dataset: str, documents: Sequence[Document], questions: Questions) -> None:
+        """Write a dev set."""
+        judged = {key: (text, [one.id for one in relevant]) for key, (text, relevant) in questions.items()}
+        write_beir(self.out / f"{dataset}-dev", documents, judged, split="dev")
+        self.counts[dataset]["dev"] = len(judged)
+
+
+def concepts(writer: Writer, theorems: LeakFinder) -> None:
+    """Questions with the entries of their concept, a dataset a subject."""
+    entries: dict[str, list[Document]] = defaultdict(list)
+    asked: dict[str, list[tuple[str, str, str]]] = {}
+    for folder in ("concepts", "more"):
+        for path in sorted((WRITTEN / folder).glob("*.jsonl.gz")):
+            dataset = f"{folder}/{path.name.removesuffix('.jsonl.gz')}"
+            asked[dataset] = []
+            for row in rows(path):
+                concept = name(row["title"])
+                if theorems.query_leak(row["text"]) is not None:
+                    writer.counts[dataset]["entry nearly of theoremqa"] += 1
+                    continue
+                entries[concept].append(Document(f"{folder}/{row['_id']}", row["text"], row["title"]))
+                asked[dataset] += [
+                    (f"{folder}/{row['_id']}/{number}", text, concept) for number, text in enumerate(row["questions"])
+                ]
+    first = {concept: [one for one in of if one.id.startswith("concepts/")] for concept, of in entries.items()}
+    held = {concept for concept, of in first.items() if of and is_dev(concept)}
+    dev: Questions = {}
+    for dataset, questions in asked.items():
+        if dataset.startswith("concepts/"):
+            dev |= writer.clean(
+                dataset, {k: (text, first[concept]) for k, text, concept in questions if concept in held}
+            )
+        train = {key: (text, entries[concept]) for key, text, concept in questions if concept not in held}
+        writer.samples(dataset, writer.clean(dataset, train))
+    writer.dev("concepts", [one for of in first.values() for one in of], dev)
+
+
+def leetcode(writer: Writer, data: Path, finder: LeakFinder) -> None:
+    """Problems with the solved problems that the same idea solves."""
+    named = {row["id"]: row["alike"] for row in rows(WRITTEN / "leetcode.jsonl.gz")}
+    gold = {key for row in rows(data / "bright_leetcode/examples.jsonl.gz") for key in row["gold_ids"]}
+    problems = {
+        row["id"]: row
+        for row in rows(data / "leetcode/problems.jsonl.gz")
+        if row["id"] not in gold and finder.query_leak(row["problem"]) is None
+    }
+    solved = {key: Document(key, f"{row['problem']}\n\n{row['solution_python']}") for key, row in problems.items()}
+    alike: dict[str, dict[str, Document]] = defaultdict(dict)
+    for key, others in named.items():
+        for other in others:
+            if key in solved and other in solved and key != other:
+                alike[key][other], alike[other][key] = solved[other], solved[key]
+    questions = {
+        key: (problems[key]["problem"], [one for one in alike[key].values() if not is_dev(one.id)])
+        for key in sorted(alike)
+    }
+    questions = {key: pair for key, pair in questions.items() if pair[1]}
+    writer.counts["leetcode"]["problems that may be used"] = len(problems)
+    writer.samples("leetcode", {key: pair for key, pair in questions.items() if not is_dev(key)})
+    texts = [document for key, document in solved.items() if not is_dev(key)]
+    writer.dev("leetcode", texts, {key: pair for key, pair in questions.items() if is_dev(key)})
+
+
+def facts(writer: Writer) -> None:
+    """Yes/no questions with the facts that answer them."""
+    for dataset in ("facts", "facts-more"):
+        questions = {
+            str(number): (row["query"], [Document(fact, fact) for fact in row["facts"]])
+            for number, row in enumerate(rows(WRITTEN / f"{dataset}.jsonl.gz"))
+        }
+        writer.samples(dataset, writer.clean(dataset, questions))
+
+
+def placed(writer: Writer, theorems: LeakFinder, folder: Path) -> None:
+    """Problems of books whose passage is known without a search."""
+    questions: Questions = {}
+    for book in sorted(folder.iterdir()):
+        passages = {
+            row["_id"]: Document(row["_id"], row["text"], row["title"])
+            for row in rows(book / "passages.jsonl.gz")
+            if not is_dev(row["module"]) and theorems.query_leak(row["text"]) is None
+        }
+        for row in rows(book / "exercises.jsonl.gz"):
+            needed = [passages[key] for key in row.get("cites") or [row["after"]] if key in passages]
+            if needed and PROBLEM_WORDS[0] <= len(row["text"].split()) <= PROBLEM_WORDS[1]:
+                questions[f"{book.name}/{row['_id']}"] = (row["text"], needed)
+    dataset = f"{folder.name}-placed"
+    writer.samples(dataset, writer.clean(dataset, questions))
+
+
+def theoremqa(writer: Writer, data: Path) -> None:
+    """Questions written for TheoremQA's theorems; every eighth is for the dev set."""
+    corpus = {
+        row["_id"]: Document(row["_id"], row["text"], row["title"]) for row in rows(data / "theoremqa/corpus.jsonl.gz")
+    }
+    seen: Counter[str] = Counter()
+    train: Questions = {}
+    dev: Questions = {}
+    for row in rows(WRITTEN / "theoremqa.jsonl.gz"):
+        number = seen[row["source"]]
+        seen[row["source"]] += 1
+        (dev if number == 3 else train)[f"{row['source']}/{number}"] = (row["query"], [corpus[row["source"]]])
+    writer.samples("theoremqa", writer.clean("theoremqa", train))
+    writer.dev("theoremqa", list(corpus.values()), writer.clean("theoremqa", dev))
+
+
+def main() -> None:
+    """Write the datasets."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--sources", type=Path, required=True, help="folder of scripts/mini_sources.py")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO)
+    finder = held_out(arguments.data)
+    writer = Writer(arguments.out, finder)
+    theorems = theorem_texts(arguments.data)
+    concepts(writer, theorems)
+    leetcode(writer, arguments.data, finder)
+    facts(writer)
+    for kind in ("books", "pretext"):
+        placed(writer, theorems, arguments.sources / kind)
+    theoremqa(writer, arguments.data)
+    counts: Mapping[str, Mapping[str, int]] = {key: dict(found) for key, found in sorted(writer.counts.items())}
+    for dataset, found in counts.items():
+        logger.info("%s: %s", dataset, found)
+    write_json(arguments.out / "manifest.json", {"made": now(), "versions": versions(), "datasets": counts})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""What a language model wrote for the small model (data/written): whole, and made into samples that hold nothing of a test or dev set."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from reasonembed.dataset.samples import read_samples
+from reasonembed.io.beir import read_beir
+from reasonembed.io.jsonl import read_jsonl, write_jsonl
+from reasonembed.io.manifest import digest, read_json
+
+ROOT = Path(__file__).parents[1]
+WRITTEN = ROOT / "data/written"
+SUBJECTS = sorted((WRITTEN / "concepts").glob("*.jsonl.gz"))
+
+
+def rows(path: Path) -> list[dict]:
+    return [row for _, row in read_jsonl(path)]
+
+
+def test_the_manifest_counts_what_is_there():
+    manifest = read_json(WRITTEN / "manifest.json")
+    found = {str(path.relative_to(WRITTEN)): path for path in sorted(WRITTEN.rglob("*.gz"))}
+    assert {name: one["sha256"] for name, one in manifest["files"].items()} == {n: digest(p) for n, p in found.items()}
+    assert {name: one["rows"] for name, one in manifest["files"].items()} == {n: len(rows(p)) for n, p in found.items()}
+
+
+@pytest.mark.parametrize("path", SUBJECTS, ids=lambda path: path.name.split(".")[0])
+def test_every_concept_has_an_entry_and_questions_that_do_not_name_it(path):
+    named = 0
+    for row in rows(path):
+        assert row["_id"].startswith(path.name.split(".")[0] + "/")
+        assert 30 <= len(row["text"].split()) <= 140
+        assert len(row["questions"]) == len(set(row["questions"])) == 4
+        named += sum(f" {row['title'].lower()} " in f" {text.lower()} " for text in row["questions"])
+    assert named <= 2
+
+
+def test_facts_and_theorems_are_whole():
+    assert all(len(row["facts"]) >= 2 and row["query"].endswith("?") for row in rows(WRITTEN / "facts.jsonl.gz"))
+    assert set(Counter(row["source"] for row in rows(WRITTEN / "theoremqa.jsonl.gz")).values()) == {8}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Samples made beside small test sets, one of whose queries is a written question."""
+    data, sources, out = (tmp_path_factory.mktemp(name) for name in ("data", "sources", "out"))
+    concept = rows(SUBJECTS[0])[0]
+    leaked = concept["questions"][0]
+    theorem = rows(WRITTEN / "theoremqa.jsonl.gz")[0]["source"]
+    ids = sorted({row["source"] for row in rows(WRITTEN / "theoremqa.jsonl.gz")})
+    write_jsonl(data / "theoremqa/corpus.jsonl.gz", [{"_id": k, "title": f"T {k}", "text": f"about {k}"} for k in ids])
+    write_jsonl(data / "theoremqa/queries.jsonl.gz", [{"_id": "q", "text": leaked}])
+    for name, split in (("stacks", None), ("scifact", "test"), ("strategyqa_facts", "dev")):
+        write_jsonl(data / name / "queries.jsonl.gz", [{"_id": "a-b", "text": "other words here", "split": split}])
+    alike = rows(WRITTEN / "leetcode.jsonl.gz")
+    gold = alike[0]["id"]
+    write_jsonl(data / "bright_leetcode/examples.jsonl.gz", [{"query": "none of these words", "gold_ids": [gold]}])
+    write_jsonl(data / "bright_examples/pony.jsonl.gz", [{"query": "nor these words"}])
+    keys = sorted({row["id"] for row in alike} | {key for row in alike for key in row["alike"]})
+    problem = {"solution_python": "pass"}
+    problems = [{**problem, "id": key, "problem": f"Problem number {key} in words"} for key in keys]
+    write_jsonl(data / "leetcode/problems.jsonl.gz", problems)
+    passage = {"title": "Levers", "text": "A lever multiplies force."}
+    for kind in ("books", "pretext"):
+        exercise = {"_id": "x", "text": "How heavy a stone can the boy lift with it?", "after": "p", "cites": []}
+        modules = [f"m{number}" for number in range(20)]
+        write_jsonl(
+            sources / kind / "one/passages.jsonl.gz",
+            [{**passage, "_id": f"p{m}", "module": m} for m in modules],
+        )
+        write_jsonl(
+            sources / kind / "one/exercises.jsonl.gz",
+            [{**exercise, "_id": f"x{m}", "after": f"p{m}", "module": m} for m in modules],
+        )
+    command = [
+        sys.executable,
+        str(ROOT / "scripts/mini_written.py"),
+        str(data),
+        "-o",
+        str(out),
+        "--sources",
+        str(sources),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return {"out": out, "leaked": leaked, "gold": gold, "theorem": theorem}
+
+
+def test_a_question_of_a_test_set_is_in_no_sample_and_is_counted(made):
+    subject = SUBJECTS[0].name.split(".")[0]
+    queries = [sample.query for sample in read_samples(made["out"] / f"concepts/{subject}.jsonl.gz")]
+    dev = read_beir(made["out"] / "concepts-dev", split="dev")
+    assert made["leaked"] not in {*queries, *(query.text for query in dev.queries)}
+    counts = json.loads((made["out"] / "manifest.json").read_text("utf-8"))["datasets"]
+    assert counts[f"concepts/{subject}"]["exact to a query of theoremqa test"] == 1
+
+
+def test_dev_concepts_and_problems_are_no_training_texts(made):
+    for name, files in (
+        ("concepts", sorted((made["out"] / "concepts").glob("*"))),
+        ("leetcode", [made["out"] / "leetcode.jsonl.gz"]),
+    ):
+        task = read_beir(made["out"] / f"{name}-dev", split="dev")
+        samples = [sample for file in files for sample in read_samples(file)]
+        texts = {document.id: document.content for document in task.documents}
+        assert not {query.text for query in task.queries} & {sample.query for sample in samples}
+        if name == "concepts":
+            relevant = {texts[key] for of in task.qrels.relevance.values() for key in of}
+            assert not relevant & {text for sample in samples for text in sample.pos}
+        assert len(task.queries) > 200
+        assert len(samples) > 2000
+
+
+def test_gold_problems_are_on_no_side(made):
+    words = f"Problem number {made['gold']} in words"
+    for sample in read_samples(made["out"] / "leetcode.jsonl.gz"):
+        assert sample.query != words
+        assert not any(text.startswith(words) for text in sample.pos)
+
+
+def test_placed_problems_are_those_outside_of_dev_modules(made):
+    samples = list(read_samples(made["out"] / "books-placed.jsonl.gz"))
+    assert 0 < len(samples) < 20
+    assert all(sample.pos == ("Levers A lever multiplies force.",) for sample in samples)
+
+
+def test_a_question_of_each_theorem_is_held_out(made):
+    task = read_beir(made["out"] / "theoremqa-dev", split="dev")
+    samples = list(read_samples(made["out"] / "theoremqa.jsonl.gz"))
+    assert len(task.queries) == len(task.documents) == 354
+    assert len(samples) == 7 * 354

@@ -1,4 +1,4 @@
-"""Pairs that need no mining, for the second training of the small model: what a language model wrote or named, and worked examples.
+"""Pairs that need no mining, for the later trainings of the small model: what a language model wrote or named, and worked examples.
 
     python scripts/mini_written.py DATA -o OUT --sources SOURCES
 
@@ -8,14 +8,16 @@ a dev set (BEIR) beside the first two and the last, and a manifest:
 - `concepts/SUBJECT.jsonl.gz`: questions with the entry of the theorem, law or method that they need. Dev: a tenth of the concepts,
   searched among the entries of all subjects. `more/SUBJECT.jsonl.gz`: further concepts, without those that the dev set has.
 - `leetcode.jsonl.gz`: a problem with the solved problems that the same idea solves. Neither a query's problem nor a gold document
-  of bright_leetcode is among the texts. Dev: a tenth of the problems as queries; they are no training text on either side.
+  of bright_leetcode was in the list that the writer saw, nor is one among the texts. Dev: a tenth of the problems as queries; they
+  are no training text on either side.
 - `facts.jsonl.gz`, `facts-more.jsonl.gz`: yes/no questions with the facts that answer them.
 - `books-placed.jsonl.gz`, `pretext-placed.jsonl.gz`: problems with the passage that they stand behind, or the theorems that their solution
   cites; of the modules that are in no dev set of `scripts/mini_data.py`.
 - `theoremqa.jsonl.gz`: questions written for TheoremQA's own theorems, for the in-corpus model alone. Dev: one question of each theorem.
 
-No question nearly repeats a query of a test or dev set, and no entry a document of theoremqa (`dataset.leaks`). The samples have no
-mined negatives: they are trained in batches of one subject, where the others' passages are (`batch.group: 1`).
+No question nearly repeats a query of a test set or of strategyqa_facts dev, and no entry a document of theoremqa
+(`dataset.leaks`). The samples have no mined negatives: they are trained in batches of one subject, where the others' passages are
+(`batch.group: 1`).
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ from reasonembed.types import Document, TrainingSample
 logger = logging.getLogger("mini_written")
 
 WRITTEN = Path(__file__).parents[1] / "data/written"
+DEV_QUESTION = 3
+"""Which of a theorem's eight questions, from 0, is for the dev set: a concrete one."""
 Questions = dict[str, tuple[str, list[Document]]]
 """Id of a question -> its text and the documents it needs."""
 
@@ -113,7 +117,8 @@ def concepts(writer: Writer, theorems: LeakFinder) -> None:
             dev |= writer.clean(
                 dataset, {k: (text, first[concept]) for k, text, concept in questions if concept in held}
             )
-        train = {key: (text, entries[concept]) for key, text, concept in questions if concept not in held}
+        known = first if dataset.startswith("concepts/") else entries
+        train = {key: (text, known[concept]) for key, text, concept in questions if concept not in held}
         writer.samples(dataset, writer.clean(dataset, train))
     writer.dev("concepts", [one for of in first.values() for one in of], dev)
 
@@ -122,10 +127,11 @@ def leetcode(writer: Writer, data: Path, finder: LeakFinder) -> None:
     """Problems with the solved problems that the same idea solves."""
     named = {row["id"]: row["alike"] for row in rows(WRITTEN / "leetcode.jsonl.gz")}
     gold = {key for row in rows(data / "bright_leetcode/examples.jsonl.gz") for key in row["gold_ids"]}
+    listed = {*named, *(other for others in named.values() for other in others)}
     problems = {
         row["id"]: row
         for row in rows(data / "leetcode/problems.jsonl.gz")
-        if row["id"] not in gold and finder.query_leak(row["problem"]) is None
+        if row["id"] in listed and row["id"] not in gold and finder.query_leak(row["problem"]) is None
     }
     solved = {key: Document(key, f"{row['problem']}\n\n{row['solution_python']}") for key, row in problems.items()}
     alike: dict[str, dict[str, Document]] = defaultdict(dict)
@@ -155,24 +161,28 @@ def facts(writer: Writer) -> None:
 
 
 def placed(writer: Writer, theorems: LeakFinder, folder: Path) -> None:
-    """Problems of books whose passage is known without a search."""
+    """Problems of books whose passage is known without a search; no problem of a dev module, nor one that an edition repeats."""
+    exercises = [(book.name, row) for book in sorted(folder.iterdir()) for row in rows(book / "exercises.jsonl.gz")]
+    passages = {
+        (book.name, row["_id"]): Document(row["_id"], row["text"], row["title"])
+        for book in sorted(folder.iterdir())
+        for row in rows(book / "passages.jsonl.gz")
+        if not is_dev(row["module"]) and theorems.query_leak(row["text"]) is None
+    }
+    seen = {row["text"] for _, row in exercises if is_dev(row["module"])}
     questions: Questions = {}
-    for book in sorted(folder.iterdir()):
-        passages = {
-            row["_id"]: Document(row["_id"], row["text"], row["title"])
-            for row in rows(book / "passages.jsonl.gz")
-            if not is_dev(row["module"]) and theorems.query_leak(row["text"]) is None
-        }
-        for row in rows(book / "exercises.jsonl.gz"):
-            needed = [passages[key] for key in row.get("cites") or [row["after"]] if key in passages]
-            if needed and PROBLEM_WORDS[0] <= len(row["text"].split()) <= PROBLEM_WORDS[1]:
-                questions[f"{book.name}/{row['_id']}"] = (row["text"], needed)
+    for book, row in exercises:
+        needed = [passages[book, key] for key in row.get("cites") or [row["after"]] if (book, key) in passages]
+        fits = PROBLEM_WORDS[0] <= len(row["text"].split()) <= PROBLEM_WORDS[1]
+        if needed and fits and row["text"] not in seen:
+            questions[f"{book}/{row['_id']}"] = (row["text"], needed)
+            seen.add(row["text"])
     dataset = f"{folder.name}-placed"
     writer.samples(dataset, writer.clean(dataset, questions))
 
 
 def theoremqa(writer: Writer, data: Path) -> None:
-    """Questions written for TheoremQA's theorems; every eighth is for the dev set."""
+    """Questions written for TheoremQA's theorems; one of each is for the dev set."""
     corpus = {
         row["_id"]: Document(row["_id"], row["text"], row["title"]) for row in rows(data / "theoremqa/corpus.jsonl.gz")
     }
@@ -182,7 +192,10 @@ def theoremqa(writer: Writer, data: Path) -> None:
     for row in rows(WRITTEN / "theoremqa.jsonl.gz"):
         number = seen[row["source"]]
         seen[row["source"]] += 1
-        (dev if number == 3 else train)[f"{row['source']}/{number}"] = (row["query"], [corpus[row["source"]]])
+        (dev if number == DEV_QUESTION else train)[f"{row['source']}/{number}"] = (
+            row["query"],
+            [corpus[row["source"]]],
+        )
     writer.samples("theoremqa", writer.clean("theoremqa", train))
     writer.dev("theoremqa", list(corpus.values()), writer.clean("theoremqa", dev))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -17,7 +18,12 @@ from reasonembed.io.manifest import digest, read_json
 
 ROOT = Path(__file__).parents[1]
 WRITTEN = ROOT / "data/written"
-SUBJECTS = sorted((WRITTEN / "concepts").glob("*.jsonl.gz"))
+SUBJECTS = [path for folder in ("concepts", "more") for path in sorted((WRITTEN / folder).glob("*.jsonl.gz"))]
+
+
+def is_dev(module: str) -> bool:
+    """The rule of scripts/mini_data.py."""
+    return int(hashlib.sha1(module.encode()).hexdigest(), 16) % 10 == 0
 
 
 def rows(path: Path) -> list[dict]:
@@ -43,7 +49,9 @@ def test_every_concept_has_an_entry_and_questions_that_do_not_name_it(path):
 
 
 def test_facts_and_theorems_are_whole():
-    assert all(len(row["facts"]) >= 2 and row["query"].endswith("?") for row in rows(WRITTEN / "facts.jsonl.gz"))
+    for name in ("facts", "facts-more"):
+        asked = rows(WRITTEN / f"{name}.jsonl.gz")
+        assert all(len(row["facts"]) >= 2 and row["query"].endswith("?") for row in asked)
     assert set(Counter(row["source"] for row in rows(WRITTEN / "theoremqa.jsonl.gz")).values()) == {8}
 
 
@@ -69,16 +77,16 @@ def made(tmp_path_factory):
     write_jsonl(data / "leetcode/problems.jsonl.gz", problems)
     passage = {"title": "Levers", "text": "A lever multiplies force."}
     for kind in ("books", "pretext"):
-        exercise = {"_id": "x", "text": "How heavy a stone can the boy lift with it?", "after": "p", "cites": []}
         modules = [f"m{number}" for number in range(20)]
-        write_jsonl(
-            sources / kind / "one/passages.jsonl.gz",
-            [{**passage, "_id": f"p{m}", "module": m} for m in modules],
-        )
-        write_jsonl(
-            sources / kind / "one/exercises.jsonl.gz",
-            [{**exercise, "_id": f"x{m}", "after": f"p{m}", "module": m} for m in modules],
-        )
+        asked = {m: f"How heavy a stone can the boy of house {m} lift with it?" for m in modules}
+        dev = next(filter(is_dev, modules))
+        other = next(m for m in modules if not is_dev(m))
+        exercises = [{"_id": f"x{m}", "text": asked[m], "after": f"p{m}", "cites": [], "module": m} for m in modules]
+        citing = {"_id": "citing", "text": "Lift it from house dev " * 3, "after": None, "cites": [f"p{other}"]}
+        edition = {"_id": "edition", "text": asked[dev], "after": f"p{other}", "cites": [], "module": other}
+        passages = [{**passage, "_id": f"p{m}", "module": m} for m in modules]
+        write_jsonl(sources / kind / "one/passages.jsonl.gz", passages)
+        write_jsonl(sources / kind / "one/exercises.jsonl.gz", [*exercises, {**citing, "module": dev}, edition])
     command = [
         sys.executable,
         str(ROOT / "scripts/mini_written.py"),
@@ -104,7 +112,7 @@ def test_a_question_of_a_test_set_is_in_no_sample_and_is_counted(made):
 
 def test_dev_concepts_and_problems_are_no_training_texts(made):
     for name, files in (
-        ("concepts", sorted((made["out"] / "concepts").glob("*"))),
+        ("concepts", [*(made["out"] / "concepts").glob("*"), *(made["out"] / "more").glob("*")]),
         ("leetcode", [made["out"] / "leetcode.jsonl.gz"]),
     ):
         task = read_beir(made["out"] / f"{name}-dev", split="dev")
@@ -125,9 +133,12 @@ def test_gold_problems_are_on_no_side(made):
         assert not any(text.startswith(words) for text in sample.pos)
 
 
-def test_placed_problems_are_those_outside_of_dev_modules(made):
+def test_placed_problems_are_those_that_no_dev_module_asks(made):
     samples = list(read_samples(made["out"] / "books-placed.jsonl.gz"))
-    assert 0 < len(samples) < 20
+    modules = {f"m{number}" for number in range(20)}
+    asked = {sample.query.split("house ")[1].split(" ")[0] for sample in samples}
+    assert asked == {module for module in modules if not is_dev(module)}
+    assert 0 < len(asked) < 20
     assert all(sample.pos == ("Levers A lever multiplies force.",) for sample in samples)
 
 

@@ -271,14 +271,14 @@ class Batches(Sequence[Batch]):
         """The texts of each group, and which of them are no negatives."""
         texts = [row.texts for row in drawn]
         group = dataset.group
+        if len(drawn) == 1 and (group == 1 or len(texts[0]) < group):
+            raise DataError(
+                f"{drawn[0].name} has no negative, and its batch no other query",
+                fix="2 queries or more in a global batch, or mine negatives and a group of 2 or more",
+            )
         filled = [place for place, row in enumerate(drawn) if len(texts[place]) < group]
         for place in filled:
             others = [row[0] for other, row in enumerate(texts) if other != place]
-            if not others:
-                raise DataError(
-                    f"{drawn[place].name} has no negative, and its batch no other query",
-                    fix="2 queries or more in a global batch, or mine negatives",
-                )
             texts[place] += Random(f"{self._seed} {epoch} fill {drawn[place].name}").choices(others, k=group - 1)
         masked = None if self._mask == "none" and not filled else self._masked(drawn, texts)
         for place in filled:

@@ -2,7 +2,7 @@
 
 Gets a batch of token ids and a loss over vectors. Pass 1 embeds every row without a graph; the loss gives each vector its
 gradient; pass 2 embeds every row again, with the same random numbers, and hands the vectors' gradients down. Uncached, the same
-rows stay in one graph. Equal texts of a share are embedded once. On several processes the mean of their gradients is that of the
+rows stay in one graph. Equal passages of a share are embedded once. On several processes the mean of their gradients is that of the
 loss of the whole global batch.
 """
 
@@ -58,7 +58,7 @@ def contrastive_step(
         The loss of the global batch without its graph; the same on every process.
     """
     reasoning = _reasoning(encoder, batch, loss, budget, autocast)
-    rows = _Rows.of(encoder, [*batch.queries, *batch.passages], budget, autocast)
+    rows = _Rows.of(encoder, batch.queries, batch.passages, budget, autocast)
 
     def loss_of(vectors: torch.Tensor) -> LossOutput:
         with torch.autocast(vectors.device.type, enabled=False):
@@ -88,14 +88,14 @@ def _cached(rows: _Rows, loss_of: Callable[[torch.Tensor], LossOutput], backward
 
 def _reps(vectors: torch.Tensor, reasoning: torch.Tensor | None, batch: Batch, step: int) -> Reps:
     """What the loss sees, from the vectors of this process's share: (n_texts, dim), queries first."""
-    passages = len(batch.queries)
+    n_queries = len(batch.queries)
 
     def given(values: Any) -> torch.Tensor | None:
         return None if values is None else torch.from_numpy(values).to(vectors.device)
 
     return Reps(
-        queries=gather_with_local_grad(vectors[:passages]),
-        passages=gather_with_local_grad(vectors[passages : passages + len(batch.passages)]),
+        queries=gather_with_local_grad(vectors[:n_queries]),
+        passages=gather_with_local_grad(vectors[n_queries:]),
         group=batch.group,
         step=step,
         reasoning=reasoning,
@@ -114,7 +114,7 @@ def _reasoning(
         return None
     # First of all passes: the last forward pass of a step has to be one with gradients. DistributedDataParallel sends buffers
     # around before the pass behind it, and all processes have to agree on which that is.
-    rows = _Rows.of(encoder, batch.reasoning, budget, autocast)
+    rows = _Rows.of(encoder, batch.reasoning, (), budget, autocast)
     with torch.no_grad():
         return gather_constant(rows.of_texts(rows.embed()))
 
@@ -125,8 +125,8 @@ class _Rows:
 
     Attributes:
         encoder: Bare or wrapped.
-        texts: Different token ids; behind them one token for each row that had to be added.
-        places: (n,) index in `texts` of each text that was given. A passage that several queries of a batch share is there once.
+        texts: Token ids of queries and of different passages; behind them one token for each row that had to be added.
+        places: (n,) index in `texts` of each text that was given: a passage that several queries of a share have is there once.
         rows: Indices of the texts of each row.
         autocast: Context of every forward pass.
         device: Of the vectors.
@@ -140,13 +140,24 @@ class _Rows:
     device: torch.device
 
     @classmethod
-    def of(cls, encoder: torch.nn.Module, texts: Sequence[TokenIds], budget: int | None, autocast: Autocast) -> _Rows:
-        """Lay texts out, long and short ones together; where weights are sharded, in as many rows as every other process."""
+    def of(
+        cls,
+        encoder: torch.nn.Module,
+        queries: Sequence[TokenIds],
+        passages: Sequence[TokenIds],
+        budget: int | None,
+        autocast: Autocast,
+    ) -> _Rows:
+        """Lay texts out, long and short ones together; where weights are sharded, in as many rows as every other process.
+
+        Only passages are merged: a query that equals its positive stays a text of its own, with a dropout of its own.
+        """
         inner: Any = getattr(encoder, "module", encoder)
-        different = {ids.tobytes(): ids for ids in texts}
-        number = {key: place for place, key in enumerate(different)}
-        places = torch.tensor([number[ids.tobytes()] for ids in texts], device=inner.device)
-        texts = list(different.values())
+        different = {ids.tobytes(): ids for ids in passages}
+        number = {key: len(queries) + place for place, key in enumerate(different)}
+        order = [*range(len(queries)), *(number[ids.tobytes()] for ids in passages)]
+        places = torch.tensor(order, device=inner.device)
+        texts = [*queries, *different.values()]
         rows = inner.rows([len(ids) for ids in texts], budget)
         missing = 0
         if world_size() > 1 and type(encoder) not in (PackedEncoder, DistributedDataParallel):
@@ -162,7 +173,7 @@ class _Rows:
         return vectors
 
     def embed(self, before_row: Callable[[], None] = lambda: None) -> torch.Tensor:
-        """Vectors of the different texts in their order: (n_different, dim) float32."""
+        """Vectors of `texts` in their order: (n_different, dim) float32."""
         parts = []
         for number in range(len(self.rows)):
             before_row()
@@ -172,7 +183,7 @@ class _Rows:
         return torch.cat(parts)[torch.from_numpy(order).to(self.device)]
 
     def of_texts(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Vectors of the texts as they were given, (n, dim), from those of the different ones."""
+        """Vectors of the texts as they were given, (n, dim), from those of `texts`."""
         return vectors[self.places]
 
     def exchange(self, number: int) -> AbstractContextManager[Any]:

@@ -140,6 +140,7 @@ def open_datasets(config: TrainConfig, work: Path | str, *, progress: bool = Fal
                 )
             found[name] = _sized(part, config, name, SampleFile(file, work, progress=progress))
     _check_needs(config, [dataset.samples for dataset in found.values() if isinstance(dataset.samples, SampleFile)])
+    _check_groups(config, list(found.values()))
     return list(found.values())
 
 
@@ -156,6 +157,18 @@ def _sized(part: DataConfig, config: TrainConfig, name: str, samples: SampleFile
         )  # fmt: skip
     instruction = config.instruction if part.instruction is None else part.instruction
     return Dataset(name, samples, queries, group, instruction)
+
+
+def _check_groups(config: TrainConfig, datasets: Sequence[Dataset]) -> None:
+    """Refuse a loss over the passages of a query where a query has one."""
+    from reasonembed.training.losses import open_loss
+
+    alone = [dataset.name for dataset in datasets if dataset.group < 2]
+    if alone and "scores" in open_loss(config.loss).needs:
+        raise DataError(
+            f"the loss {config.loss.get('name')!r} compares the passages of a query, and {alone[0]!r} has one a query",
+            fix="`group: 2` or more, or `loss: {name: infonce}`",
+        )
 
 
 def _check_needs(config: TrainConfig, files: Sequence[SampleFile]) -> None:

@@ -171,6 +171,9 @@ def test_a_group_of_one_has_the_positives_alone(embedder):
     for number, ids in zip(numbers, batch.passages, strict=True):
         assert text(embedder, ids) in {f"a p{number}.{m}" for m in range(3)}
     assert batch.masked is None
+    alone = batches(embedder, [Dataset("a", samples("a", 1), 1, 1)])
+    with pytest.raises(DataError, match="a:1 has no negative, and its batch no other query"):
+        alone[0]
 
 
 def test_masks_by_hand(embedder):

@@ -136,6 +136,15 @@ def test_a_dataset_smaller_than_a_global_batch_is_refused(tmp_path):
         open_datasets(config({"path": str(path), "queries": 21}), tmp_path)
 
 
+def test_a_loss_over_the_passages_of_a_query_wants_more_than_one(tmp_path):
+    scored = TrainingSample("q", ("a",), ("b",), pos_scores=(5,), neg_scores=(1,))
+    path = write(tmp_path / "a.jsonl", [scored] * 4)
+    data = {"path": str(path), "queries": 4, "group": 1}
+    with pytest.raises(DataError, match="'listwise' compares the passages of a query, and 'a' has one a query"):
+        open_datasets(config(data, loss="listwise"), tmp_path)
+    assert open_datasets(config(data, loss="infonce"), tmp_path)[0].group == 1
+
+
 @pytest.mark.parametrize(
     ("loss", "field"), [("ri_infonce", "reasoning_query"), ("listwise", "pos_scores and neg_scores")]
 )

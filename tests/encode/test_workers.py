@@ -17,7 +17,7 @@ import pytest
 
 from reasonembed import Embedder, data
 from reasonembed.encode.corpus import encode_files
-from reasonembed.encode.workers import Model, Workers, _check_same
+from reasonembed.encode.workers import Model, Workers, _check_same, _Worker
 from reasonembed.errors import ModelError, StorageError
 from reasonembed.io.jsonl import read_jsonl
 from reasonembed.io.shards import open_shards
@@ -96,33 +96,35 @@ def _nothing_is_left(embedder):
 
 
 @pytest.fixture
-def killer():
-    """A function: kill workers of this process, each once it has used some seconds of processor time."""
-    stop, threads = threading.Event(), []
+def killer(monkeypatch):
+    """A function: kill workers, each while it works on the shard that it was just given."""
+    threads = []
 
-    def start(*, times, after):
-        others = set(children())  # such as the reader of documents that other tests have left running
+    def used(pid):
+        """Seconds of processor time."""
+        return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13])) / os.sysconf(
+            "SC_CLK_TCK"
+        )
 
-        def run():
-            left = times
-            while left and not stop.wait(0.02):
-                for pid in set(children()) - others:
-                    try:
-                        used = sum(map(int, Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]))
-                    except OSError:
-                        continue
-                    if left and pid not in killed and used / os.sysconf("SC_CLK_TCK") >= after:
-                        os.kill(pid, signal.SIGKILL)
-                        killed.append(pid)
-                        left -= 1
+    def start(*, times):
+        killed, give = [], _Worker.give
 
-        killed = []
-        threads.append(threading.Thread(target=run))
-        threads[-1].start()
+        def kill(pid, since):
+            while used(pid) < since + 0.05:
+                time.sleep(0.005)
+            os.kill(pid, signal.SIGKILL)
+
+        def given(worker, work):
+            give(worker, work)
+            if len(killed) < times and worker.process.pid not in killed:
+                killed.append(worker.process.pid)
+                threads.append(threading.Thread(target=kill, args=(worker.process.pid, used(worker.process.pid))))
+                threads[-1].start()
+
+        monkeypatch.setattr(_Worker, "give", given)
         return killed
 
     yield start
-    stop.set()
     for thread in threads:
         thread.join()
 
@@ -138,7 +140,7 @@ def test_the_bytes_of_one_process(embedder, docs, tmp_path):
 
 def test_a_killed_worker_costs_nothing_but_time(long, tmp_path, killer, caplog):
     alone = encode_files(Embedder(max_length=64), [long], tmp_path / "alone", shard_size=60)
-    killed = killer(times=1, after=0.8)
+    killed = killer(times=1)
     shared = encode_files(Workers(["cpu", "cpu"], {"max_length": 64}), [long], tmp_path / "shared", shard_size=60)
     assert len(killed) == 1
     assert "with exit code -9 (SIGKILL) over shard" in caplog.text
@@ -147,7 +149,7 @@ def test_a_killed_worker_costs_nothing_but_time(long, tmp_path, killer, caplog):
 
 
 def test_a_shard_that_kills_every_worker_is_named(long, tmp_path, killer):
-    killed = killer(times=99, after=1.2)
+    killed = killer(times=99)
     with pytest.raises(ModelError, match=r"3 workers ended over shard 00000, the last on cpu with exit code -9 \(SIG"):
         encode_files(Workers(["cpu"]), [long], tmp_path / "out", shard_size=480)
     assert len(killed) == 3

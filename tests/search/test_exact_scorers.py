@@ -169,9 +169,9 @@ def test_memory_mapped_vectors_and_later_additions(tmp_path):
 def test_auto_imports_no_torch_and_uses_it_where_it_is():
     code = (
         "import sys, numpy as np, logging; logging.basicConfig(level='INFO', stream=sys.stdout)\n"
+        "from reasonembed.model import hardware\n"
+        "hardware.has_bf16 = lambda: True\n"  # before anything takes it
         "from reasonembed import ExactSearcher\n"
-        "from reasonembed.search import scorers\n"
-        "scorers.has_bf16 = lambda: True\n"
         "searcher = ExactSearcher(); searcher.add(['a', 'b'], np.eye(2))\n"
         "one = searcher.search(np.eye(2).repeat(8, 0), 1); assert 'torch' not in sys.modules\n"
         "import torch\n"

@@ -3,7 +3,7 @@
     python scripts/mini_written.py DATA -o OUT --sources SOURCES
 
 Reads `data/written` (its README says how that was made) and the books that `scripts/mini_sources.py` put into SOURCES, and writes, with
-a dev set (BEIR) beside the first two and the last, and a manifest:
+dev sets (BEIR) of concepts, leetcode and theoremqa, and a manifest:
 
 - `concepts/SUBJECT.jsonl.gz`: questions with the entry of the theorem, law or method that they need. Dev: a tenth of the concepts,
   searched among the entries of all subjects. `more/SUBJECT.jsonl.gz`: further concepts, without those that the dev set has.
@@ -12,7 +12,7 @@ a dev set (BEIR) beside the first two and the last, and a manifest:
   are no training text on either side.
 - `facts.jsonl.gz`, `facts-more.jsonl.gz`: yes/no questions with the facts that answer them.
 - `books-placed.jsonl.gz`, `pretext-placed.jsonl.gz`: problems with the passage that they stand behind, or the theorems that their solution
-  cites; of the modules that are in no dev set of `scripts/mini_data.py`.
+  cites; no problem of a dev module of `scripts/mini_data.py`. What ships was trained before that was so (docs/lab.md, 6).
 - `theoremqa.jsonl.gz`: questions written for TheoremQA's own theorems, for the in-corpus model alone. Dev: one question of each theorem.
 
 No question nearly repeats a query of a test set or of strategyqa_facts dev, and no entry a document of theoremqa

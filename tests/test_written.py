@@ -59,9 +59,7 @@ def test_facts_and_theorems_are_whole():
 def made(tmp_path_factory):
     """Samples made beside small test sets, one of whose queries is a written question."""
     data, sources, out = (tmp_path_factory.mktemp(name) for name in ("data", "sources", "out"))
-    concept = rows(SUBJECTS[0])[0]
-    leaked = concept["questions"][0]
-    theorem = rows(WRITTEN / "theoremqa.jsonl.gz")[0]["source"]
+    leaked = rows(SUBJECTS[0])[0]["questions"][0]
     ids = sorted({row["source"] for row in rows(WRITTEN / "theoremqa.jsonl.gz")})
     write_jsonl(data / "theoremqa/corpus.jsonl.gz", [{"_id": k, "title": f"T {k}", "text": f"about {k}"} for k in ids])
     write_jsonl(data / "theoremqa/queries.jsonl.gz", [{"_id": "q", "text": leaked}])
@@ -98,7 +96,7 @@ def made(tmp_path_factory):
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return {"out": out, "leaked": leaked, "gold": gold, "theorem": theorem}
+    return {"out": out, "leaked": leaked, "gold": gold}
 
 
 def test_a_question_of_a_test_set_is_in_no_sample_and_is_counted(made):

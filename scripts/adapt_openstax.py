@@ -4,14 +4,21 @@
     reasonembed adapt OUT/astronomy OUT/microbiology -o RUN --llm model.gguf --kind exam --hours 2
     python scripts/adapt_openstax.py judge DATA/openstax RUN
 
-`write` makes a file `OUT/BOOK/MODULE.md` a module, its sections as headings. `judge` searches every exercise of the books of a finished run
-(written by people, seen by nobody in the run) among all its passages with the starting model, the tuned model and BM25: module hit@1
-and hit@10, the share of exercises with a passage of their own module among the first 1 and 10; the models paired by permutation test.
+or, without a language model at hand, with the questions of `data/written/books.jsonl.gz` as the user's own pairs:
+
+    python scripts/adapt_openstax.py pairs DATA/openstax OUT/pairs.csv
+    reasonembed adapt OUT/astronomy OUT/microbiology -o RUN --pairs OUT/pairs.csv --hours 1
+
+`write` makes a file `OUT/BOOK/MODULE.md` a module, its sections as headings. `pairs` names each question's file, as a user would.
+`judge` searches every exercise of the books of a finished run (written by people, seen by nobody in the run) among all its passages
+with the starting model, the tuned model and BM25: module hit@1 and hit@10, the share of exercises with a passage of their own module
+among the first 1 and 10; the models paired by permutation test.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 from collections import defaultdict
 from pathlib import Path
 
@@ -29,6 +36,7 @@ from reasonembed.search.exact import ExactSearcher
 from reasonembed.types import Hit
 
 DEPTHS = (1, 10)
+WRITTEN = Path(__file__).parents[1] / "data/written/books.jsonl.gz"
 
 
 def write(data: Path, out: Path, books: list[str]) -> None:
@@ -50,6 +58,16 @@ def write(data: Path, out: Path, books: list[str]) -> None:
         with atomic_write(path) as file:
             file.write("\n\n".join(lines) + "\n")  # type: ignore[call-overload]
     print(f"{len(modules):,} files of {', '.join(books)} in {out}")
+
+
+def pairs(out: Path, books: list[str]) -> None:
+    """Questions that were written for passages, each with the file of its module."""
+    asked = [row for row in rows(WRITTEN) if row["source"].partition("/")[0] in books]
+    with atomic_write(out) as file:
+        lines = csv.writer(file)  # type: ignore[arg-type]
+        lines.writerow(("query", "document"))
+        lines.writerows((row["query"], f"{row['source'].rpartition('/')[0]}.md") for row in asked)
+    print(f"{len(asked):,} questions in {out}")
 
 
 def judge(data: Path, run: Path) -> None:
@@ -93,15 +111,17 @@ def _hit(lists: list[list[Hit]], asked: list[dict[str, str]], of: dict[str, str]
 
 
 def main() -> None:
-    """Write or judge."""
+    """Write the books, their pairs, or judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("write", "judge"))
+    parser.add_argument("what", choices=("write", "pairs", "judge"))
     parser.add_argument("data", type=Path, help="openstax of the shared data")
-    parser.add_argument("place", type=Path, help="folder for the books, or the finished run")
+    parser.add_argument("place", type=Path, help="folder for the books, file of pairs, or the finished run")
     parser.add_argument("--books", nargs="+", default=["astronomy", "microbiology"])
     arguments = parser.parse_args()
     if arguments.what == "write":
         write(arguments.data, arguments.place, arguments.books)
+    elif arguments.what == "pairs":
+        pairs(arguments.place, arguments.books)
     else:
         judge(arguments.data, arguments.place)
 

@@ -3,17 +3,20 @@
     python scripts/mini_written.py DATA -o OUT --sources SOURCES
 
 Reads `data/written` (its README says how that was made) and the books that `scripts/mini_sources.py` put into SOURCES, and writes, with
-dev sets (BEIR) of concepts, leetcode and theoremqa, and a manifest:
+dev sets (BEIR) of concepts, exam, leetcode and theoremqa, and a manifest:
 
 - `concepts/SUBJECT.jsonl.gz`: questions with the entry of the theorem, law or method that they need. Dev: a tenth of the concepts,
   searched among the entries of all subjects. `more/SUBJECT.jsonl.gz`: further concepts, without those that the dev set has.
+- `exam/SUBJECT.jsonl.gz`: questions as examiners write them, of all these concepts, with their analysis as `reasoning_query`. Dev: those
+  of the held-out concepts, in `exam-dev`.
 - `leetcode.jsonl.gz`: a problem with the solved problems that the same idea solves. Neither a query's problem nor a gold document
-  of bright_leetcode was in the list that the writer saw, nor is one among the texts. Dev: a tenth of the problems as queries; they
-  are no training text on either side.
+  of bright_leetcode was in the list that the writer saw, nor is one among the texts. A problem is a query or a document, never both: as
+  both, its own solution would be a negative of it in a batch. Dev: a tenth of the problems as queries; they are no training text.
 - `facts.jsonl.gz`, `facts-more.jsonl.gz`: yes/no questions with the facts that answer them.
 - `books-placed.jsonl.gz`, `pretext-placed.jsonl.gz`: problems with the passage that they stand behind, or the theorems that their solution
   cites; no problem of a dev module of `scripts/mini_data.py`. What ships was trained before that was so (docs/lab.md, 6).
-- `theoremqa.jsonl.gz`: questions written for TheoremQA's own theorems, for the in-corpus model alone. Dev: one question of each theorem.
+- `theoremqa.jsonl.gz`, `theoremqa-exam.jsonl.gz`: questions written for TheoremQA's own theorems, for the in-corpus model alone. Dev: one
+  question of each theorem.
 
 No question nearly repeats a query of a test set or of strategyqa_facts dev, and no entry a document of theoremqa
 (`dataset.leaks`). The samples have no mined negatives: they are trained in batches of one subject, where the others' passages are
@@ -23,10 +26,11 @@ No question nearly repeats a query of a test set or of strategyqa_facts dev, and
 from __future__ import annotations
 
 import argparse
+import hashlib
 import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from mini_data import PROBLEM_WORDS, is_dev, rows, theorem_texts
@@ -42,14 +46,26 @@ logger = logging.getLogger("mini_written")
 
 WRITTEN = Path(__file__).parents[1] / "data/written"
 DEV_QUESTION = 3
-"""Which of a theorem's eight questions, from 0, is for the dev set: a concrete one."""
+"""Which of a theorem's questions, from 0, is for the dev set: a concrete one."""
 Questions = dict[str, tuple[str, list[Document]]]
 """Id of a question -> its text and the documents it needs."""
+OTHER_TITLES = {
+    "burnside s lemma": "burnside s lemma cauchy frobenius",
+    "lagrange interpolation": "lagrange interpolation and its error formula",
+    "parseval s theorem": "parseval s identity",
+}
+"""Name of an entry -> name of the dev concept that it is of."""
 
 
 def name(title: str) -> str:
     """A title by its letters and digits: two entries of one name are of one concept."""
-    return re.sub(r"[^a-z0-9]+", " ", title.casefold()).strip()
+    plain = re.sub(r"[^a-z0-9]+", " ", title.casefold()).strip()
+    return OTHER_TITLES.get(plain, plain)
+
+
+def is_query(problem: str) -> bool:
+    """Whether a LeetCode problem is trained on as a query; the others are documents."""
+    return hashlib.sha1(f"side {problem}".encode()).digest()[0] % 2 == 0
 
 
 class Writer:
@@ -77,11 +93,17 @@ class Writer:
                 self.counts[dataset][f"{leak.kind} to a query of {leak.test.place.rsplit(':', 1)[0]}"] += 1
         return kept
 
-    def samples(self, dataset: str, questions: Questions) -> None:
-        """Write training samples."""
+    def samples(self, dataset: str, questions: Questions, analyses: Mapping[str, str] | None = None) -> None:
+        """Write training samples; a question that has an analysis gets it as `reasoning_query`, behind its text."""
+        known = analyses or {}
         made = (
-            TrainingSample(text, tuple(dict.fromkeys(document.content for document in documents)), ())
-            for text, documents in questions.values()
+            TrainingSample(
+                text,
+                tuple(dict.fromkeys(document.content for document in documents)),
+                (),
+                reasoning_query=f"{text}\n\n{known[key]}" if key in known else None,
+            )
+            for key, (text, documents) in questions.items()
         )
         self.counts[dataset]["samples"] = write_samples(self.out / f"{dataset}.jsonl.gz", made)
 
@@ -120,7 +142,35 @@ def concepts(writer: Writer, theorems: LeakFinder) -> None:
         known = first if dataset.startswith("concepts/") else entries
         train = {key: (text, known[concept]) for key, text, concept in questions if concept not in held}
         writer.samples(dataset, writer.clean(dataset, train))
-    writer.dev("concepts", [one for of in first.values() for one in of], dev)
+    corpus = [one for of in first.values() for one in of]
+    writer.dev("concepts", corpus, dev)
+    exam(writer, corpus, entries, held)
+
+
+def exam(
+    writer: Writer, corpus: Sequence[Document], entries: Mapping[str, list[Document]], held: Collection[str]
+) -> None:
+    """Questions as examiners write them; those of held-out concepts are searched among the entries of `concepts/`."""
+    concept_of = {document.id: concept for concept, of in entries.items() for document in of}
+    searched = {document.id for document in corpus}
+    dev: Questions = {}
+    for path in sorted((WRITTEN / "exam").glob("*.jsonl.gz")):
+        dataset = f"exam/{path.name.removesuffix('.jsonl.gz')}"
+        questions: Questions = {}
+        analyses = {}
+        for number, row in enumerate(rows(path)):
+            if (concept := concept_of.get(row["source"])) is None:
+                continue
+            key = f"{row['source']}/exam/{number}"
+            relevant = entries[concept]
+            if concept in held:
+                relevant = [one for one in relevant if one.id in searched]
+            questions[key], analyses[key] = (row["query"], relevant), row["analysis"]
+        questions = writer.clean(dataset, questions)
+        kept = {key: pair for key, pair in questions.items() if concept_of[key.partition("/exam/")[0]] not in held}
+        dev |= {key: pair for key, pair in questions.items() if key not in kept}
+        writer.samples(dataset, kept, analyses)
+    writer.dev("exam", corpus, dev)
 
 
 def leetcode(writer: Writer, data: Path, finder: LeakFinder) -> None:
@@ -143,9 +193,14 @@ def leetcode(writer: Writer, data: Path, finder: LeakFinder) -> None:
         key: (problems[key]["problem"], [one for one in alike[key].values() if not is_dev(one.id)])
         for key in sorted(alike)
     }
+    train = {
+        key: (text, [one for one in documents if not is_query(one.id)])
+        for key, (text, documents) in questions.items()
+        if is_query(key) and not is_dev(key)
+    }
     questions = {key: pair for key, pair in questions.items() if pair[1]}
     writer.counts["leetcode"]["problems that may be used"] = len(problems)
-    writer.samples("leetcode", {key: pair for key, pair in questions.items() if not is_dev(key)})
+    writer.samples("leetcode", {key: pair for key, pair in train.items() if pair[1]})
     texts = [document for key, document in solved.items() if not is_dev(key)]
     writer.dev("leetcode", texts, {key: pair for key, pair in questions.items() if is_dev(key)})
 
@@ -186,18 +241,17 @@ def theoremqa(writer: Writer, data: Path) -> None:
     corpus = {
         row["_id"]: Document(row["_id"], row["text"], row["title"]) for row in rows(data / "theoremqa/corpus.jsonl.gz")
     }
-    seen: Counter[str] = Counter()
-    train: Questions = {}
-    dev: Questions = {}
-    for row in rows(WRITTEN / "theoremqa.jsonl.gz"):
-        number = seen[row["source"]]
-        seen[row["source"]] += 1
-        (dev if number == DEV_QUESTION else train)[f"{row['source']}/{number}"] = (
-            row["query"],
-            [corpus[row["source"]]],
-        )
-    writer.samples("theoremqa", writer.clean("theoremqa", train))
-    writer.dev("theoremqa", list(corpus.values()), writer.clean("theoremqa", dev))
+    for dataset in ("theoremqa", "theoremqa-exam"):
+        seen: Counter[str] = Counter()
+        train: Questions = {}
+        dev: Questions = {}
+        for row in rows(WRITTEN / f"{dataset}.jsonl.gz"):
+            number = seen[row["source"]]
+            seen[row["source"]] += 1
+            part = dev if number == DEV_QUESTION else train
+            part[f"{row['source']}/{number}"] = (row["query"], [corpus[row["source"]]])
+        writer.samples(dataset, writer.clean(dataset, train))
+        writer.dev(dataset, list(corpus.values()), writer.clean(dataset, dev))
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import sys
@@ -10,7 +11,10 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-from adapt_openstax import write
+from adapt_openstax import pairs, write
+
+from reasonembed.adaptation.pairs import read_pairs
+from reasonembed.types import Document
 
 
 @pytest.fixture
@@ -36,3 +40,13 @@ def test_a_module_is_a_file_and_a_section_a_heading(data, tmp_path):
 def test_an_unknown_book_is_named(data, tmp_path):
     with pytest.raises(SystemExit, match="no such book: rocks"):
         write(data, tmp_path / "out", ["stars", "rocks"])
+
+
+def test_written_questions_become_pairs_with_the_file_of_their_module(tmp_path):
+    pairs(tmp_path / "pairs.csv", ["microbiology"])
+    with (tmp_path / "pairs.csv").open(newline="", encoding="utf-8") as file:
+        asked = list(csv.DictReader(file))
+    assert len(asked) > 300
+    assert all(row["query"].strip() and row["document"].startswith("microbiology/m") for row in asked)
+    passage = Document(f"{asked[0]['document']}#L1", "Something about microbes.", "")
+    assert read_pairs(tmp_path / "pairs.csv", [passage]).pairs[0].documents == (passage.id,)

@@ -30,6 +30,10 @@ def rows(path: Path) -> list[dict]:
     return [row for _, row in read_jsonl(path)]
 
 
+def sample_files(place: Path) -> list[Path]:
+    return sorted(place.glob("*.jsonl.gz")) if place.is_dir() else [place]
+
+
 def test_the_manifest_counts_what_is_there():
     manifest = read_json(WRITTEN / "manifest.json")
     found = {str(path.relative_to(WRITTEN)): path for path in sorted(WRITTEN.rglob("*.gz"))}
@@ -48,11 +52,24 @@ def test_every_concept_has_an_entry_and_questions_that_do_not_name_it(path):
     assert named <= 2
 
 
+def test_examiners_questions_are_of_entries_and_have_an_analysis():
+    entries = {f"{path.parent.name}/{row['_id']}": row["title"].lower() for path in SUBJECTS for row in rows(path)}
+    asked = [row for path in sorted((WRITTEN / "exam").glob("*.jsonl.gz")) for row in rows(path)]
+    per_entry = Counter(row["source"] for row in asked)
+    assert set(per_entry) == set(entries)
+    assert set(per_entry.values()) == {3}
+    assert len({row["query"] for row in asked}) == len(asked)
+    named = sum(entries[row["source"]] in row["query"].lower() for row in asked)
+    assert named < 0.2 * len(asked)  # an examiner may name it, most questions do not
+    assert all(len(row["analysis"].split()) >= 8 for row in asked)
+
+
 def test_facts_and_theorems_are_whole():
     for name in ("facts", "facts-more"):
         asked = rows(WRITTEN / f"{name}.jsonl.gz")
         assert all(len(row["facts"]) >= 2 and row["query"].endswith("?") for row in asked)
-    assert set(Counter(row["source"] for row in rows(WRITTEN / "theoremqa.jsonl.gz")).values()) == {8}
+    for name, each in (("theoremqa", 8), ("theoremqa-exam", 6)):
+        assert set(Counter(row["source"] for row in rows(WRITTEN / f"{name}.jsonl.gz")).values()) == {each}
 
 
 @pytest.fixture(scope="module")
@@ -110,18 +127,32 @@ def test_a_question_of_a_test_set_is_in_no_sample_and_is_counted(made):
 
 def test_dev_concepts_and_problems_are_no_training_texts(made):
     for name, files in (
-        ("concepts", [*(made["out"] / "concepts").glob("*"), *(made["out"] / "more").glob("*")]),
+        ("concepts", [made["out"] / kind for kind in ("concepts", "more", "exam")]),
+        ("exam", [made["out"] / kind for kind in ("concepts", "more", "exam")]),
         ("leetcode", [made["out"] / "leetcode.jsonl.gz"]),
     ):
         task = read_beir(made["out"] / f"{name}-dev", split="dev")
-        samples = [sample for file in files for sample in read_samples(file)]
+        samples = [sample for place in files for file in sample_files(place) for sample in read_samples(file)]
         texts = {document.id: document.content for document in task.documents}
         assert not {query.text for query in task.queries} & {sample.query for sample in samples}
-        if name == "concepts":
+        if name != "leetcode":
             relevant = {texts[key] for of in task.qrels.relevance.values() for key in of}
             assert not relevant & {text for sample in samples for text in sample.pos}
         assert len(task.queries) > 200
-        assert len(samples) > 2000
+        assert len(samples) > 1000
+
+
+def test_an_examiners_question_is_trained_on_with_its_analysis(made):
+    for file in sample_files(made["out"] / "exam"):
+        for sample in read_samples(file):
+            assert sample.reasoning_query.startswith(f"{sample.query}\n\n")
+            assert len(sample.reasoning_query) > len(sample.query) + 20
+
+
+def test_a_problem_is_a_query_or_a_document(made):
+    samples = list(read_samples(made["out"] / "leetcode.jsonl.gz"))
+    statements = {text.partition("\n\n")[0] for sample in samples for text in sample.pos}
+    assert not {sample.query for sample in samples} & statements
 
 
 def test_gold_problems_are_on_no_side(made):
@@ -140,8 +171,9 @@ def test_placed_problems_are_those_that_no_dev_module_asks(made):
     assert all(sample.pos == ("Levers A lever multiplies force.",) for sample in samples)
 
 
-def test_a_question_of_each_theorem_is_held_out(made):
-    task = read_beir(made["out"] / "theoremqa-dev", split="dev")
-    samples = list(read_samples(made["out"] / "theoremqa.jsonl.gz"))
+@pytest.mark.parametrize(("name", "each"), [("theoremqa", 8), ("theoremqa-exam", 6)])
+def test_a_question_of_each_theorem_is_held_out(made, name, each):
+    task = read_beir(made["out"] / f"{name}-dev", split="dev")
+    samples = list(read_samples(made["out"] / f"{name}.jsonl.gz"))
     assert len(task.queries) == len(task.documents) == 354
-    assert len(samples) == 7 * 354
+    assert len(samples) == (each - 1) * 354

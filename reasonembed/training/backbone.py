@@ -119,13 +119,18 @@ def _opened(config: TrainConfig, device: str, dtype: str) -> Embedder:
 
 
 def as_trained(checkpoint: Checkpoint, config: TrainConfig) -> Checkpoint:
-    """The checkpoint with the lengths and the instruction of a training, which its result is saved with.
+    """The checkpoint with the instruction of a training, which its result is saved with, and lengths that are at least the training's.
+
+    Texts may be cut in training to save time; what the model reads afterwards is not cut shorter than before (docs/lab.md, 7).
 
     Raises:
         ModelError: The model does not take the lengths.
     """
     check_lengths(checkpoint, config.lengths)
-    told: dict[str, Any] = {"query_max_length": config.lengths.query, "document_max_length": config.lengths.passage}
+    told: dict[str, Any] = {
+        "query_max_length": max(checkpoint.query_max_length, config.lengths.query),
+        "document_max_length": max(checkpoint.document_max_length, config.lengths.passage),
+    }
     if config.instruction is not None and checkpoint.query_format is not None:
         told["instruction"] = config.instruction
     return replace(checkpoint, **told)

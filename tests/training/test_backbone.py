@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from reasonembed import Embedder
 from reasonembed.errors import ModelError
 from reasonembed.model import hardware
 from reasonembed.training.backbone import (
+    as_trained,
     load_weights,
     merge,
     merged,
@@ -57,7 +59,20 @@ def test_a_saved_model_has_the_vectors_of_the_live_one(tiny, data, tmp_path, kin
     saved = Embedder(tmp_path / "saved", dtype="float32")
     assert np.allclose(saved.encode(TEXTS), expected, atol=2e-6)
     assert np.array_equal(vectors(trainable), expected)  # and training can go on undisturbed
-    assert (saved.checkpoint.query_max_length, saved.checkpoint.document_max_length) == (48, 48)
+    own = Embedder(
+        tiny(kind)
+    ).checkpoint  # texts were cut at 48 tokens in training, the model goes on to read what it read before
+    assert (saved.checkpoint.query_max_length, saved.checkpoint.document_max_length) == (
+        own.query_max_length,
+        own.document_max_length,
+    )
+    assert own.document_max_length > 48
+
+
+def test_a_model_reads_texts_as_long_as_it_was_trained_on(tiny, data):
+    short = replace(Embedder(tiny("bert")).checkpoint, query_max_length=32, document_max_length=64)
+    saved = as_trained(short, small_config(tiny("bert"), data))  # 48 tokens each
+    assert (saved.query_max_length, saved.document_max_length) == (48, 64)
 
 
 @pytest.mark.parametrize("lora", [None, {"r": 4, "alpha": 8}])
@@ -84,7 +99,7 @@ def test_merge_of_a_checkpoint_is_the_saved_model(tiny, data, tmp_path):
     assert all(np.array_equal(one[name], other[name]) for name in one)
     checkpoint = Embedder(tmp_path / "merged").checkpoint
     assert checkpoint.instruction == "Find the lemma."
-    assert checkpoint.document_max_length == 48
+    assert checkpoint.document_max_length == Embedder(tiny("qwen3")).checkpoint.document_max_length
 
 
 def test_adapters_are_float32_and_alone_are_trained(tiny, data):

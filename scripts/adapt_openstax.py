@@ -6,7 +6,7 @@
 
 or, without a language model at hand, with the questions of `data/written/books.jsonl.gz` as the user's own pairs:
 
-    python scripts/adapt_openstax.py pairs DATA/openstax OUT/pairs.csv
+    python scripts/adapt_openstax.py pairs OUT/pairs.csv
     reasonembed adapt OUT/astronomy OUT/microbiology -o RUN --pairs OUT/pairs.csv --hours 1
 
 `write` makes a file `OUT/BOOK/MODULE.md` a module, its sections as headings. `pairs` names each question's file, as a user would.
@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import csv
 from collections import defaultdict
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +46,7 @@ def write(data: Path, out: Path, books: list[str]) -> None:
     for row in rows(data / "passages.jsonl.gz"):
         if row["book"] in books:
             modules[row["module"]].append(row)
-    if missing := set(books) - {module.partition("/")[0] for module in modules}:
-        raise SystemExit(f"no such book: {', '.join(sorted(missing))}")
+    _check_books(books, {module.partition("/")[0] for module in modules})
     for module, passages in modules.items():
         lines, before = [f"# {passages[0]['title'].partition(' - ')[0]}"], ""
         for row in passages:
@@ -63,11 +63,18 @@ def write(data: Path, out: Path, books: list[str]) -> None:
 def pairs(out: Path, books: list[str]) -> None:
     """Questions that were written for passages, each with the file of its module."""
     asked = [row for row in rows(WRITTEN) if row["source"].partition("/")[0] in books]
+    _check_books(books, {row["source"].partition("/")[0] for row in asked})
     with atomic_write(out) as file:
         lines = csv.writer(file)  # type: ignore[arg-type]
         lines.writerow(("query", "document"))
         lines.writerows((row["query"], f"{row['source'].rpartition('/')[0]}.md") for row in asked)
     print(f"{len(asked):,} questions in {out}")
+
+
+def _check_books(told: Iterable[str], found: Collection[str]) -> None:
+    """Refuse a book of which there is nothing."""
+    if missing := sorted(set(told) - set(found)):
+        raise SystemExit(f"no such book: {', '.join(missing)}")
 
 
 def judge(data: Path, run: Path) -> None:
@@ -113,10 +120,14 @@ def _hit(lists: list[list[Hit]], asked: list[dict[str, str]], of: dict[str, str]
 def main() -> None:
     """Write the books, their pairs, or judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("write", "pairs", "judge"))
-    parser.add_argument("data", type=Path, help="openstax of the shared data")
-    parser.add_argument("place", type=Path, help="folder for the books, file of pairs, or the finished run")
-    parser.add_argument("--books", nargs="+", default=["astronomy", "microbiology"])
+    commands = parser.add_subparsers(dest="what", required=True)
+    for what, place in (("write", "folder for the books"), ("pairs", "CSV to write"), ("judge", "finished run")):
+        command = commands.add_parser(what)
+        if what != "pairs":
+            command.add_argument("data", type=Path, help="openstax of the shared data")
+        command.add_argument("place", type=Path, help=place)
+        if what != "judge":
+            command.add_argument("--books", nargs="+", default=["astronomy", "microbiology"])
     arguments = parser.parse_args()
     if arguments.what == "write":
         write(arguments.data, arguments.place, arguments.books)

@@ -1,9 +1,9 @@
 """More training samples for the small model: textbook problems, PlanetMath's proofs and examples, written questions.
 
-    python scripts/mini_data.py DATA -o OUT --books BOOK... --pretext BOOK... --planetmath planetmath/entries.jsonl.gz
+    python scripts/mini_data.py DATA -o OUT --books BOOK... [--pretext BOOK...] --planetmath planetmath/entries.jsonl.gz
 
 Books are folders that `scripts/openstax_books.py` and `scripts/pretext_books.py` wrote, entries what `scripts/planetmath.py` wrote. Writes
-`books.jsonl.gz`, `pretext.jsonl.gz`, `planetmath.jsonl.gz`, `openstax.jsonl.gz`, `manifest.json`, and three dev sets (BEIR):
+`books.jsonl.gz`, `planetmath.jsonl.gz`, `openstax.jsonl.gz`, with `--pretext` `pretext.jsonl.gz`, `manifest.json`, and dev sets (BEIR):
 `books-dev/` and `pretext-dev/`, exercises of every tenth module of the books, whose passages are in no training sample; `openstax-dev/`,
 exercises of books that no training problem is from (`data/dev/` names those of books and openstax). Relevant are all passages of
 an exercise's module. What each dataset is:
@@ -210,9 +210,9 @@ def main() -> None:
     embedder = Embedder(None if arguments.embedder == "default" else arguments.embedder)
     finder, theorems = held_out(arguments.data), theorem_texts(arguments.data)
     manifest: dict[str, Any] = {"made": now(), "versions": versions(), "seed": SEED, "miners": {}, "datasets": {}}
+    folders = {"books": arguments.books, "pretext": arguments.pretext}
     sources = (
-        books("books", arguments.books, finder, theorems, embedder, arguments.out),
-        books("pretext", arguments.pretext, finder, theorems, embedder, arguments.out),
+        *(books(name, of, finder, theorems, embedder, arguments.out) for name, of in folders.items() if of),
         planetmath(arguments.planetmath, finder, theorems),
         openstax(arguments.data, SYNTH),
     )

@@ -7,14 +7,14 @@ dev sets (BEIR) of concepts, exam, leetcode and theoremqa, and a manifest:
 
 - `concepts/SUBJECT.jsonl.gz`: questions with the entry of the theorem, law or method that they need. Dev: a tenth of the concepts,
   searched among the entries of all subjects. `more/SUBJECT.jsonl.gz`: further concepts, without those that the dev set has.
-- `exam/SUBJECT.jsonl.gz`: questions as examiners write them, of all these concepts, with their analysis as `reasoning_query`. Dev: those
-  of the held-out concepts, in `exam-dev`.
+- `exam/SUBJECT-exam.jsonl.gz`: questions as examiners write them, of all these concepts, with their analysis as `reasoning_query`.
+  Dev: those of the held-out concepts, in `exam-dev`.
 - `leetcode.jsonl.gz`: a problem with the solved problems that the same idea solves. Neither a query's problem nor a gold document
   of bright_leetcode was in the list that the writer saw, nor is one among the texts. A problem is a query or a document, never both: as
   both, its own solution would be a negative of it in a batch. Dev: a tenth of the problems as queries; they are no training text.
 - `facts.jsonl.gz`, `facts-more.jsonl.gz`: yes/no questions with the facts that answer them.
 - `books-placed.jsonl.gz`, `pretext-placed.jsonl.gz`: problems with the passage that they stand behind, or the theorems that their solution
-  cites; no problem of a dev module of `scripts/mini_data.py`. What ships was trained before that was so (docs/lab.md, 6).
+  cites; no problem of a dev module of `scripts/mini_data.py`.
 - `theoremqa.jsonl.gz`, `theoremqa-exam.jsonl.gz`: questions written for TheoremQA's own theorems, for the in-corpus model alone. Dev: one
   question of each theorem.
 
@@ -155,7 +155,7 @@ def exam(
     searched = {document.id for document in corpus}
     dev: Questions = {}
     for path in sorted((WRITTEN / "exam").glob("*.jsonl.gz")):
-        dataset = f"exam/{path.name.removesuffix('.jsonl.gz')}"
+        dataset = f"exam/{path.name.removesuffix('.jsonl.gz')}-exam"
         questions: Questions = {}
         analyses = {}
         for number, row in enumerate(rows(path)):

@@ -48,5 +48,9 @@ def test_written_questions_become_pairs_with_the_file_of_their_module(tmp_path):
         asked = list(csv.DictReader(file))
     assert len(asked) > 300
     assert all(row["query"].strip() and row["document"].startswith("microbiology/m") for row in asked)
-    passage = Document(f"{asked[0]['document']}#L1", "Something about microbes.", "")
-    assert read_pairs(tmp_path / "pairs.csv", [passage]).pairs[0].documents == (passage.id,)
+    passages = [Document(f"{file}#L1", "Something about microbes.", "") for file in {row["document"] for row in asked}]
+    read = read_pairs(tmp_path / "pairs.csv", passages)
+    assert len(read.pairs) == len(asked)
+    assert not read.skipped
+    with pytest.raises(SystemExit, match="no such book: rocks"):
+        pairs(tmp_path / "none.csv", ["rocks"])

@@ -60,16 +60,18 @@ def test_examiners_questions_are_of_entries_and_have_an_analysis():
     assert set(per_entry.values()) == {3}
     assert len({row["query"] for row in asked}) == len(asked)
     named = sum(entries[row["source"]] in row["query"].lower() for row in asked)
-    assert named < 0.2 * len(asked)  # an examiner may name it, most questions do not
-    assert all(len(row["analysis"].split()) >= 8 for row in asked)
+    assert named < 0.02 * len(asked)  # an examiner may name it; these do in one of 200
+    assert all(len(row["analysis"].split()) >= 15 for row in asked)
 
 
 def test_facts_and_theorems_are_whole():
     for name in ("facts", "facts-more"):
         asked = rows(WRITTEN / f"{name}.jsonl.gz")
         assert all(len(row["facts"]) >= 2 and row["query"].endswith("?") for row in asked)
-    for name, each in (("theoremqa", 8), ("theoremqa-exam", 6)):
-        assert set(Counter(row["source"] for row in rows(WRITTEN / f"{name}.jsonl.gz")).values()) == {each}
+    assert set(Counter(row["source"] for row in rows(WRITTEN / "theoremqa.jsonl.gz")).values()) == {8}
+    each = Counter(row["source"] for row in rows(WRITTEN / "theoremqa-exam.jsonl.gz"))
+    assert len(each) == 354
+    assert set(each.values()) == {5, 6}  # six near copies of test questions were taken out
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +128,9 @@ def test_a_question_of_a_test_set_is_in_no_sample_and_is_counted(made):
 
 
 def test_dev_concepts_and_problems_are_no_training_texts(made):
+    held = {"Burnside's lemma", "Lagrange interpolation", "Parseval's theorem"}  # dev concepts under another title
+    further = {f"{row['title']} {row['text']}" for path in SUBJECTS for row in rows(path) if row["title"] in held}
+    assert len(further) == 3
     for name, files in (
         ("concepts", [made["out"] / kind for kind in ("concepts", "more", "exam")]),
         ("exam", [made["out"] / kind for kind in ("concepts", "more", "exam")]),
@@ -136,13 +141,13 @@ def test_dev_concepts_and_problems_are_no_training_texts(made):
         texts = {document.id: document.content for document in task.documents}
         assert not {query.text for query in task.queries} & {sample.query for sample in samples}
         if name != "leetcode":
-            relevant = {texts[key] for of in task.qrels.relevance.values() for key in of}
+            relevant = {texts[key] for of in task.qrels.relevance.values() for key in of} | further
             assert not relevant & {text for sample in samples for text in sample.pos}
         assert len(task.queries) > 200
         assert len(samples) > 1000
 
 
-def test_an_examiners_question_is_trained_on_with_its_analysis(made):
+def test_an_examiners_question_has_its_analysis_behind_it(made):
     for file in sample_files(made["out"] / "exam"):
         for sample in read_samples(file):
             assert sample.reasoning_query.startswith(f"{sample.query}\n\n")
@@ -171,9 +176,9 @@ def test_placed_problems_are_those_that_no_dev_module_asks(made):
     assert all(sample.pos == ("Levers A lever multiplies force.",) for sample in samples)
 
 
-@pytest.mark.parametrize(("name", "each"), [("theoremqa", 8), ("theoremqa-exam", 6)])
-def test_a_question_of_each_theorem_is_held_out(made, name, each):
+@pytest.mark.parametrize(("name", "asked"), [("theoremqa", 2832), ("theoremqa-exam", 2118)])
+def test_a_question_of_each_theorem_is_held_out(made, name, asked):
     task = read_beir(made["out"] / f"{name}-dev", split="dev")
     samples = list(read_samples(made["out"] / f"{name}.jsonl.gz"))
     assert len(task.queries) == len(task.documents) == 354
-    assert len(samples) == (each - 1) * 354
+    assert len(samples) == asked - 354

@@ -42,7 +42,7 @@ class Trainable:
 
     Attributes:
         config: Of the training.
-        embedder: Around the live weights, with the lengths and the instruction of the training.
+        embedder: Around the live weights, with the instruction and the lengths that its result is saved with (`as_trained`).
         encoder: What is trained; shares its weights with the embedder's engine.
         dtype: Of the computation, `float32` or `bfloat16`.
         peft: The backbone with its adapters; None where all weights are trained.
@@ -106,7 +106,7 @@ def own_device() -> str:
 
 
 def _opened(config: TrainConfig, device: str, dtype: str) -> Embedder:
-    """The starting model with the training's lengths and instruction, which are saved with it."""
+    """The starting model with the instruction and the lengths that are saved with it."""
     embedder = Embedder(config.model, engine="torch", device=device, dtype=dtype, append_eos=config.append_eos)
     layers = [head.kind for head in embedder.checkpoint.heads if head.kind != "Normalize"]
     if layers:

@@ -10,8 +10,8 @@ dev sets (BEIR) of concepts, exam, leetcode and theoremqa, and a manifest:
 - `exam/SUBJECT-exam.jsonl.gz`: questions as examiners write them, of all these concepts, with their analysis as `reasoning_query`.
   Dev: those of the held-out concepts, in `exam-dev`.
 - `leetcode.jsonl.gz`: a problem with the solved problems that the same idea solves. Neither a query's problem nor a gold document
-  of bright_leetcode was in the list that the writer saw, nor is one among the texts. A problem is a query or a document, never both: as
-  both, its own solution would be a negative of it in a batch. Dev: a tenth of the problems as queries; they are no training text.
+  of bright_leetcode was in the list that the writer saw, nor is one among the texts. Dev: a tenth of the problems as queries; they
+  are no training text on either side.
 - `facts.jsonl.gz`, `facts-more.jsonl.gz`: yes/no questions with the facts that answer them.
 - `books-placed.jsonl.gz`, `pretext-placed.jsonl.gz`: problems with the passage that they stand behind, or the theorems that their solution
   cites; no problem of a dev module of `scripts/mini_data.py`.
@@ -26,7 +26,6 @@ No question nearly repeats a query of a test set or of strategyqa_facts dev, and
 from __future__ import annotations
 
 import argparse
-import hashlib
 import logging
 import re
 from collections import Counter, defaultdict
@@ -61,11 +60,6 @@ def name(title: str) -> str:
     """A title by its letters and digits: two entries of one name are of one concept."""
     plain = re.sub(r"[^a-z0-9]+", " ", title.casefold()).strip()
     return OTHER_TITLES.get(plain, plain)
-
-
-def is_query(problem: str) -> bool:
-    """Whether a LeetCode problem is trained on as a query; the others are documents."""
-    return hashlib.sha1(f"side {problem}".encode()).digest()[0] % 2 == 0
 
 
 class Writer:
@@ -193,14 +187,9 @@ def leetcode(writer: Writer, data: Path, finder: LeakFinder) -> None:
         key: (problems[key]["problem"], [one for one in alike[key].values() if not is_dev(one.id)])
         for key in sorted(alike)
     }
-    train = {
-        key: (text, [one for one in documents if not is_query(one.id)])
-        for key, (text, documents) in questions.items()
-        if is_query(key) and not is_dev(key)
-    }
     questions = {key: pair for key, pair in questions.items() if pair[1]}
     writer.counts["leetcode"]["problems that may be used"] = len(problems)
-    writer.samples("leetcode", {key: pair for key, pair in train.items() if pair[1]})
+    writer.samples("leetcode", {key: pair for key, pair in questions.items() if not is_dev(key)})
     texts = [document for key, document in solved.items() if not is_dev(key)]
     writer.dev("leetcode", texts, {key: pair for key, pair in questions.items() if is_dev(key)})
 

@@ -154,12 +154,6 @@ def test_an_examiners_question_has_its_analysis_behind_it(made):
             assert len(sample.reasoning_query) > len(sample.query) + 20
 
 
-def test_a_problem_is_a_query_or_a_document(made):
-    samples = list(read_samples(made["out"] / "leetcode.jsonl.gz"))
-    statements = {text.partition("\n\n")[0] for sample in samples for text in sample.pos}
-    assert not {sample.query for sample in samples} & statements
-
-
 def test_gold_problems_are_on_no_side(made):
     words = f"Problem number {made['gold']} in words"
     for sample in read_samples(made["out"] / "leetcode.jsonl.gz"):

@@ -27,6 +27,7 @@ import numpy as np
 from dev_sets import rows
 
 from reasonembed.adaptation.split import document_of
+from reasonembed.encode.cache import cached_encode
 from reasonembed.encode.embedder import Embedder
 from reasonembed.evaluation.significance import compare_queries
 from reasonembed.io.atomic import atomic_write
@@ -88,7 +89,9 @@ def judge(data: Path, run: Path) -> None:
     hits = {}
     for name, place in models.items():
         embedder, searcher = Embedder(place, engine="torch"), ExactSearcher()
-        searcher.add(ids, embedder.encode_corpus([document.content for document in documents]))
+        length = embedder.checkpoint.document_max_length  # as the run's own scores: their vectors are in the cache
+        texts = [document.content for document in documents]
+        searcher.add(ids, cached_encode(embedder, texts, kind="document", max_length=length, progress=True))
         hits[name] = searcher.search(embedder.encode_queries(queries), max(DEPTHS))
     words = BM25Searcher()
     words.add(ids, [document.content for document in documents])

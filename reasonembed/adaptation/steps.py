@@ -337,6 +337,7 @@ def _with_negatives(job: Job, known: Sequence[KnownQuery], counts: Counter[str])
 
 
 def _views(job: Job, documents: Sequence[Document]) -> list[View]:
+    """BM25 and the starting model over some documents; the vectors are those that `scores/before` was made with, from the cache."""
     from reasonembed.encode.cache import cached_encode
     from reasonembed.search.bm25 import BM25Searcher
     from reasonembed.search.exact import ExactSearcher
@@ -345,5 +346,11 @@ def _views(job: Job, documents: Sequence[Document]) -> list[View]:
     ids, contents = [document.id for document in documents], [document.content for document in documents]
     words, vectors = BM25Searcher(), ExactSearcher()
     words.add(ids, contents)
-    vectors.add(ids, cached_encode(job.start, contents, kind="document", progress=job.progress))
+    corpus = list(read_documents([job.folder / "corpus.jsonl"]))
+    length = job.start.checkpoint.document_max_length
+    embedded = cached_encode(
+        job.start, [one.content for one in corpus], kind="document", max_length=length, progress=job.progress
+    )  # (n, dim)
+    place = {one.id: row for row, one in enumerate(corpus)}
+    vectors.add(ids, embedded[[place[one] for one in ids]])
     return [words, DenseView(lambda queries: job.start.encode_queries(list(queries)), vectors)]

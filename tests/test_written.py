@@ -144,7 +144,7 @@ def test_dev_concepts_and_problems_are_no_training_texts(made):
             relevant = {texts[key] for of in task.qrels.relevance.values() for key in of} | further
             assert not relevant & {text for sample in samples for text in sample.pos}
         assert len(task.queries) > 200
-        assert len(samples) > 1000
+        assert len(samples) > 2000
 
 
 def test_an_examiners_question_has_its_analysis_behind_it(made):

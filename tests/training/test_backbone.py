@@ -59,7 +59,7 @@ def test_a_saved_model_has_the_vectors_of_the_live_one(tiny, data, tmp_path, kin
     saved = Embedder(tmp_path / "saved", dtype="float32")
     assert np.allclose(saved.encode(TEXTS), expected, atol=2e-6)
     assert np.array_equal(vectors(trainable), expected)  # and training can go on undisturbed
-    own = Embedder(tiny(kind)).checkpoint  # texts were cut at 48 tokens in training, not what the model reads afterwards
+    own = Embedder(tiny(kind)).checkpoint  # 48 tokens cut texts in training, not what is read afterwards
     assert (saved.checkpoint.query_max_length, saved.checkpoint.document_max_length) == (
         own.query_max_length,
         own.document_max_length,

@@ -43,9 +43,9 @@ docs: $(VENV)/.installed  ## write docs/cli.md from the --help of every command,
 	@$(VENV)/bin/typer reasonembed.cli utils docs --name reasonembed --title "Command line" --output docs/cli.md
 	@$(VENV)/bin/zensical build --strict
 
-mini: $(VENV)/.installed  ## rebuild reasonembed-mini in MINI=mini; DATA=folder of shared data, START=directory of all-MiniLM-L6-v2; an hour or two
-	@test -d "$(DATA)" -a -d "$(START)" || { echo "say where: make mini DATA=../shared/data START=all-MiniLM-L6-v2/"; exit 2; }
-	@$(VENV)/bin/python scripts/make_mini.py "$(DATA)" "$(START)" -o "$(MINI)"
+mini: $(VENV)/.installed  ## rebuild reasonembed-mini in MINI=mini; DATA=folder of shared data; two hours or so
+	@test -d "$(DATA)" || { echo "say where: make mini DATA=../shared/data"; exit 2; }
+	@$(VENV)/bin/python scripts/make_mini.py "$(DATA)" -o "$(MINI)"
 
 clean:  ## remove the virtual environments and what tools left
 	@rm -rf $(VENV) $(VENV_DEMO) build dist site .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

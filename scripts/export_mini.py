@@ -1,4 +1,4 @@
-"""Export reasonembed-mini as it ships with the package: OpenVINO, 8-bit weights, < 25 MB.
+"""Export reasonembed-mini as it ships with the package: OpenVINO, 8-bit weights, word embeddings in 4 bits, < 25 MB.
 
 Gets the Sentence Transformers directory that `scripts/make_mini.py` writes, gives one whose
 graph is `openvino/openvino_model.xml|.bin`: input_ids and attention_mask (batch, length) int64 in,
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,18 +38,17 @@ GROUP = 64
 """Weights that share a scale in a linear layer. Rows of 384 or 1536 have outliers: groups of 64 halve the
 error and cost 0.4 MB. Rows of the embeddings are one group."""
 
-UNCOMPRESSED = re.compile(
-    r"token_type_embeddings|layer\.[345]\.attention\.self\.value|layer\.5\.(attention\.)?output\.dense"
-)
-"""Weights left as float16: those whose 8-bit form costs the most cosine a byte (each quantised alone, 50 real
-texts); they add 1.2 MB."""
+WORDS = "word_embeddings"
+WORD_GROUP = 32
+"""Word embeddings that share a scale. They are two thirds of the weights, and 4 bits make them fit."""
+
+UNCOMPRESSED = "token_type_embeddings"
+"""Left as float16: two rows."""
 
 COPIED = (
     "config.json",
     "sentence_bert_config.json",
-    "tokenizer.json",
     "tokenizer_config.json",
-    "special_tokens_map.json",
 )
 COPIED_FOLDERS = ("1_Pooling",)
 
@@ -78,7 +77,9 @@ def convert(source: Path, scratch: Path) -> openvino.Model:
             self.model = AutoModel.from_pretrained(source, attn_implementation="sdpa", local_files_only=True).eval()
 
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-            hidden: torch.Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            types = torch.zeros_like(input_ids)  # without them RoBERTa cuts them out of a buffer that ends at 514
+            found = self.model(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=types)
+            hidden: torch.Tensor = found.last_hidden_state
             return hidden
 
     ids = torch.arange(100, 114).reshape(2, 7)
@@ -92,7 +93,7 @@ def convert(source: Path, scratch: Path) -> openvino.Model:
     graph = openvino.Core().read_model(half)
     for node in graph.get_ordered_ops():
         if node.get_type_name() == "Constant" and wanted(node):
-            compress(node)
+            (pack_rows if WORDS in node.get_friendly_name() else compress)(node)
     graph.validate_nodes_and_infer_types()
     return graph
 
@@ -100,27 +101,70 @@ def convert(source: Path, scratch: Path) -> openvino.Model:
 def wanted(node: openvino.Node) -> bool:
     """Whether a constant is a weight matrix to be stored in 8 bits."""
     name = node.get_friendly_name()
-    return ".weight" in name and len(node.shape) == 2 and UNCOMPRESSED.search(name) is None
+    return ".weight" in name and len(node.shape) == 2 and UNCOMPRESSED not in name
 
 
-def quantise(weights: Floats) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.float16]]:
-    """Asymmetric 8-bit quantisation of each group: `weight = (value - zero_point) * scale`.
+def quantise(
+    weights: Floats, bits: int = 8
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.float16]]:
+    """Asymmetric quantisation of each group: `weight = (value - zero_point) * scale`.
 
-    The range of a group, stretched to hold 0, is laid over 0..255; values are rounded with the scale as it is
+    The range of a group, stretched to hold 0, is laid over 0..2^bits - 1; values are rounded with the scale as it is
     stored.
 
     Args:
         weights: (..., group) float32.
+        bits: Of a value.
 
     Returns:
         Values (..., group), zero points (..., 1) and scales (..., 1).
     """
+    most = 2**bits - 1
     low = np.minimum(weights.min(axis=-1, keepdims=True), 0)
     high = np.maximum(weights.max(axis=-1, keepdims=True), 0)
-    scale = np.maximum((high - low) / 255, np.finfo(np.float16).tiny).astype(np.float16)
-    zero = np.clip(np.rint(-low / scale.astype(np.float32)), 0, 255)
-    values = np.clip(np.rint(weights / scale.astype(np.float32)) + zero, 0, 255)
+    scale = np.maximum((high - low) / most, np.finfo(np.float16).tiny).astype(np.float16)
+    zero = np.clip(np.rint(-low / scale.astype(np.float32)), 0, most)
+    values = np.clip(np.rint(weights / scale.astype(np.float32)) + zero, 0, most)
     return values.astype(np.uint8), zero.astype(np.uint8), scale
+
+
+def pack_rows(node: openvino.Node) -> None:
+    """Put word embeddings in 4 bits; the graph unpacks the rows of the tokens it was given, so the matrix stays small in memory too.
+
+    A byte holds two values: column c in its low half and column c + dim / 2 in its high half.
+    """
+    from openvino import opset13 as ops
+
+    name, (rows, columns) = node.get_friendly_name(), node.shape
+    weights = node.data.astype(np.float32).reshape(rows, columns // WORD_GROUP, WORD_GROUP)
+    values, zero, scale = quantise(weights, bits=4)
+    low, high = np.split(values.reshape(rows, columns), 2, axis=1)
+    lookup = lookup_of(node)
+    ids = lookup.input_value(1)
+
+    def gathered(part: npt.NDArray[Any], suffix: str) -> openvino.Node:
+        constant = ops.constant(part)
+        constant.set_friendly_name(name + suffix)
+        return ops.convert(ops.gather(constant, ids, np.int64(0)), "f32")
+
+    packed = gathered(low | high << 4, "/packed")  # (batch, length, dim / 2)
+    upper = ops.floor(ops.multiply(packed, np.float32(1 / 16)))
+    lower = ops.subtract(packed, ops.multiply(upper, np.float32(16)))
+    split = np.array([0, 0, columns // WORD_GROUP, WORD_GROUP])
+    unpacked = ops.reshape(ops.concat([lower, upper], -1), split, special_zero=True)
+    shifted = ops.subtract(unpacked, gathered(zero, "/zero_point"))
+    embedded = ops.multiply(shifted, gathered(scale, "/scale"))  # (batch, length, groups, group)
+    embedded = ops.reshape(embedded, np.array([0, 0, columns]), special_zero=True)
+    for target in lookup.output(0).get_target_inputs():
+        target.replace_source_output(embedded.output(0))
+
+
+def lookup_of(node: openvino.Node) -> openvino.Node:
+    """The Gather that reads a matrix, behind the conversion from float16."""
+    while node.get_type_name() != "Gather":
+        (target,) = node.output(0).get_target_inputs()
+        node = target.get_node()
+    return node
 
 
 def compress(node: openvino.Node) -> None:
@@ -178,6 +222,9 @@ def write_layout(source: Path, folder: Path) -> None:
     """Write all but the graph: the Sentence Transformers layout as every version reads it, and the card."""
     for name in COPIED:
         shutil.copyfile(source / name, folder / name)
+    tokenizer = read_json(source / "tokenizer.json")
+    compact = json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":"))
+    (folder / "tokenizer.json").write_text(compact + "\n", "utf-8")
     for name in COPIED_FOLDERS:
         (folder / name).mkdir()
         shutil.copyfile(source / name / "config.json", folder / name / "config.json")
@@ -204,8 +251,10 @@ def export(source: Path, output: Path) -> int:
     if not (source / "model.safetensors").is_file():
         raise ModelError(f"{source}: no model.safetensors. Fix: name a Sentence Transformers directory")
     kind = read_json(source / "config.json").get("model_type")
-    if kind != "bert":
-        raise ModelError(f"{source}: model_type is {kind!r}, the export knows 'bert'. Fix: name a MiniLM directory")
+    if kind != "roberta":
+        raise ModelError(
+            f"{source}: model_type is {kind!r}, the export knows 'roberta'. Fix: name a directory of reasonembed-mini"
+        )
     with atomic_folder(output) as folder:
         write_layout(source, folder)
         with tempfile.TemporaryDirectory() as scratch:

@@ -1,12 +1,11 @@
-"""Rebuild reasonembed-mini from the data: sources, samples, trainings, merged weights, the release file, the graph that ships.
+"""Rebuild reasonembed-mini from the data: start, sources, samples, training, the release file, the graph that ships.
 
-    python scripts/make_mini.py DATA START -o OUT
+    python scripts/make_mini.py DATA -o OUT [--start DIR]
 
-DATA is the folder of shared data, START a directory of all-MiniLM-L6-v2. In OUT: `sources/` (cloned, 1.5 GB), `train/`, `data/`
-and `written/` (samples), `runs/` (the trainings `mixture` and `strategyqa`, `written` from their sum, `more` from `written`), `first/`
-(the sum), `model/` (Sentence Transformers layout), `reasonembed-mini.tar.gz` (that directory, the release file), `export/` (what ships in
-`reasonembed/model/mini`). What is there already is not made again, a training goes on where it was stopped. Seeds are fixed;
-DATA/README.md says whose texts these are.
+DATA is the folder of shared data. In OUT: `start/` (granite-embedding-30m-english by `scripts/mini_start.py`, unless `--start` names a
+directory), `sources/` (cloned, 1.5 GB), `train/` and `written/` (samples), `runs/mini` (the training), `model/` (Sentence
+Transformers layout), `reasonembed-mini.tar.gz` (that directory, the release file), `export/` (what ships in `reasonembed/model/mini`). What
+is there already is not made again, a training goes on where it was stopped. The seed is fixed; DATA/README.md says whose texts these are.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ import tarfile
 from pathlib import Path
 
 from export_mini import export
-from merge_weights import merge
 
-from reasonembed.io.atomic import atomic_write
+from reasonembed.io.atomic import atomic_folder, atomic_write
+from reasonembed.io.manifest import write_json
 from reasonembed.training.config import load_train_config
 from reasonembed.training.run import train
 
@@ -30,12 +29,9 @@ logger = logging.getLogger("make_mini")
 
 SCRIPTS = Path(__file__).parent
 NAME = "reasonembed-mini"
-MIXTURE_SEED = WRITTEN_SEED = 42
-STRATEGYQA_SEED = 1
-MIXTURE, STRATEGYQA = 0.8, 0.4
-"""What each of the first trainings counts in their sum; chosen on the dev sets (docs/lab.md, 3)."""
-WRITTEN = 0.6
-"""What the two later trainings count against the first sum; chosen on the dev sets (docs/lab.md, 6)."""
+SEED = 42
+LENGTH = 256
+"""Tokens of a text that the model reads, those it was chosen and scored with (docs/lab.md, 8); its position table ends at 512."""
 
 
 def script(name: str, *arguments: str | Path) -> None:
@@ -48,21 +44,19 @@ def make_samples(data: Path, start: Path, out: Path) -> None:
     script("mini_sources.py", "-o", out / "sources")
     if not (out / "train/manifest.json").is_file():
         script("train_data.py", data, "-o", out / "train", "--miner", "bm25", "--miner", start)
-    if not (out / "data/manifest.json").is_file():
-        books = sorted((out / "sources/books").iterdir())
-        entries = out / "sources/planetmath/entries.jsonl.gz"
-        script(
-            "mini_data.py", data, "-o", out / "data", "--books", *books, "--planetmath", entries, "--embedder", start,
-        )  # fmt: skip
     if not (out / "written/manifest.json").is_file():
         script("mini_written.py", data, "-o", out / "written", "--sources", out / "sources")
 
 
-def trained(recipe: str, start: Path, out: Path, seed: int) -> Path:
-    """The model of one training; brought to its end."""
-    shutil.copyfile(SCRIPTS / "mini" / f"{recipe}.yaml", out / f"{recipe}.yaml")
-    config = load_train_config(out / f"{recipe}.yaml", changes={"model": str(start.resolve()), "seed": seed})
-    return train(config, out / "runs" / recipe).model
+def make_model(start: Path, out: Path) -> None:
+    """Train, and lay the directory out."""
+    shutil.copyfile(SCRIPTS / "mini/mini.yaml", out / "mini.yaml")
+    config = load_train_config(out / "mini.yaml", changes={"model": str(start.resolve()), "seed": SEED})
+    trained = train(config, out / "runs/mini").model
+    with atomic_folder(out / "model") as folder:
+        shutil.copytree(trained, folder, dirs_exist_ok=True)
+        write_json(folder / "sentence_bert_config.json", {"max_seq_length": LENGTH, "do_lower_case": False})
+        shutil.copyfile(SCRIPTS / "mini/card.md", folder / "README.md")
 
 
 def release(model: Path, out: Path) -> None:
@@ -72,25 +66,20 @@ def release(model: Path, out: Path) -> None:
 
 
 def main() -> None:
-    """Command line: DATA START -o OUT."""
+    """Command line: DATA -o OUT [--start DIR]."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("start", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="directory of the start model; default: fetched into OUT/start")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
-    data, start, out = arguments.data, arguments.start, arguments.out
+    out = arguments.out
     out.mkdir(parents=True, exist_ok=True)
-    make_samples(data, start, out)
-    first = [
-        (trained("mixture", start, out, MIXTURE_SEED), MIXTURE),
-        (trained("strategyqa", start, out, STRATEGYQA_SEED), STRATEGYQA),
-    ]
-    merge(start, first, out / "first")
-    second = trained("written", out / "first", out, WRITTEN_SEED)
-    third = trained("more", second, out, WRITTEN_SEED)
-    merge(out / "first", [(third, WRITTEN)], out / "model")
-    shutil.copyfile(SCRIPTS / "mini" / "card.md", out / "model/README.md")
+    start = arguments.start or out / "start"
+    if not start.is_dir():
+        script("mini_start.py", "-o", start)
+    make_samples(arguments.data, start, out)
+    make_model(start, out)
     release(out / "model", out / f"{NAME}.tar.gz")
     size = export(out / "model", out / "export")
     print(f"{out / 'model'}: Sentence Transformers; {out / 'export'}: graph of {size:,} bytes")

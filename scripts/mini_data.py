@@ -1,4 +1,6 @@
-"""More training samples for the small model: textbook problems, PlanetMath's proofs and examples, written questions.
+"""Dev sets and mined training samples of textbook problems, PlanetMath's proofs and examples, written questions.
+
+The first small models were trained on the samples (docs/lab.md, 1 to 5); the one that ships is not. The dev sets are in use.
 
     python scripts/mini_data.py DATA -o OUT --books BOOK... [--pretext BOOK...] --planetmath planetmath/entries.jsonl.gz
 

@@ -14,7 +14,8 @@ dev sets (BEIR) of concepts, exam, leetcode and theoremqa, and a manifest:
   are no training text on either side.
 - `facts.jsonl.gz`, `facts-more.jsonl.gz`: yes/no questions with the facts that answer them.
 - `books-placed.jsonl.gz`, `pretext-placed.jsonl.gz`: problems with the passage that they stand behind, or the theorems that their solution
-  cites; no problem of a dev module of `scripts/mini_data.py`.
+  cites; no problem of a dev module of `scripts/mini_data.py`. `books-searched.jsonl.gz`, `pretext-searched.jsonl.gz`: half of the
+  problems from the end of a module, with the two passages of that module that BM25 puts first.
 - `theoremqa.jsonl.gz`, `theoremqa-exam.jsonl.gz`: questions written for TheoremQA's own theorems, for the in-corpus model alone. Dev: one
   question of each theorem.
 
@@ -26,6 +27,7 @@ No question nearly repeats a query of a test set or of strategyqa_facts dev, and
 from __future__ import annotations
 
 import argparse
+import hashlib
 import logging
 import re
 from collections import Counter, defaultdict
@@ -39,6 +41,7 @@ from reasonembed.adaptation.split import write_beir
 from reasonembed.dataset.leaks import LeakFinder
 from reasonembed.dataset.samples import write_samples
 from reasonembed.io.manifest import now, versions, write_json
+from reasonembed.search.bm25 import BM25Searcher
 from reasonembed.types import Document, TrainingSample
 
 logger = logging.getLogger("mini_written")
@@ -205,24 +208,50 @@ def facts(writer: Writer) -> None:
 
 
 def placed(writer: Writer, theorems: LeakFinder, folder: Path) -> None:
-    """Problems of books whose passage is known without a search; no problem of a dev module, nor one that an edition repeats."""
+    """Problems of books with their passage, known or searched for; no problem of a dev module, nor one that an edition repeats."""
     exercises = [(book.name, row) for book in sorted(folder.iterdir()) for row in rows(book / "exercises.jsonl.gz")]
-    passages = {
-        (book.name, row["_id"]): Document(row["_id"], row["text"], row["title"])
-        for book in sorted(folder.iterdir())
-        for row in rows(book / "passages.jsonl.gz")
-        if not is_dev(row["module"]) and theorems.query_leak(row["text"]) is None
-    }
+    passages: dict[tuple[str, str], Document] = {}
+    modules: defaultdict[tuple[str, str], list[Document]] = defaultdict(list)
+    for book in sorted(folder.iterdir()):
+        for row in rows(book / "passages.jsonl.gz"):
+            if not is_dev(row["module"]) and theorems.query_leak(row["text"]) is None:
+                passage = passages[book.name, row["_id"]] = Document(row["_id"], row["text"], row["title"])
+                modules[book.name, row["module"]].append(passage)
     seen = {row["text"] for _, row in exercises if is_dev(row["module"])}
-    questions: Questions = {}
+    known: Questions = {}
+    searched: Questions = {}
     for book, row in exercises:
-        needed = [passages[book, key] for key in row.get("cites") or [row["after"]] if (book, key) in passages]
         fits = PROBLEM_WORDS[0] <= len(row["text"].split()) <= PROBLEM_WORDS[1]
-        if needed and fits and row["text"] not in seen:
-            questions[f"{book}/{row['_id']}"] = (row["text"], needed)
-            seen.add(row["text"])
-    dataset = f"{folder.name}-placed"
-    writer.samples(dataset, writer.clean(dataset, questions))
+        if not fits or row["text"] in seen:
+            continue
+        key = f"{book}/{row['_id']}"
+        needed = [passages[book, one] for one in row.get("cites") or [row["after"]] if (book, one) in passages]
+        near = (
+            nearest(f"{row['text']} {row['solution']}", modules[book, row["module"]])
+            if not needed and drawn(key)
+            else []
+        )
+        for found, questions in ((needed, known), (near, searched)):
+            if found:
+                questions[key] = (row["text"], found)
+                seen.add(row["text"])
+    for dataset, questions in ((f"{folder.name}-placed", known), (f"{folder.name}-searched", searched)):
+        writer.samples(dataset, writer.clean(dataset, questions))
+
+
+def drawn(key: str) -> bool:
+    """Whether a problem without a known passage is in the half that is trained on; all of them would be a third of the steps."""
+    return int(hashlib.sha1(key.encode()).hexdigest(), 16) % 2 == 0
+
+
+def nearest(problem: str, passages: Sequence[Document]) -> list[Document]:
+    """The two passages of a module that BM25 puts first for a problem and its solution."""
+    if not passages:
+        return []
+    by_id = {passage.id: passage for passage in passages}
+    searcher = BM25Searcher()
+    searcher.add(list(by_id), [passage.content for passage in passages])
+    return [by_id[hit.id] for hit in searcher.search(problem, 2)[0]]
 
 
 def theoremqa(writer: Writer, data: Path) -> None:

@@ -180,6 +180,7 @@ def test_sources_are_cloned_at_their_commits_and_not_read_twice(tmp_path):
         "pretext_books.py",
         "planetmath.py",
         "mini_data.py",
+        "mini_start.py",
         "mini_written.py",
         "mini_sources.py",
         "make_mini.py",

@@ -102,6 +102,19 @@ def made(tmp_path_factory):
         citing = {"_id": "citing", "text": "Lift it from house dev " * 3, "after": None, "cites": [f"p{other}"]}
         edition = {"_id": "edition", "text": asked[dev], "after": f"p{other}", "cites": [], "module": other}
         passages = [{**passage, "_id": f"p{m}", "module": m} for m in modules]
+        passages += [
+            {"title": "Ropes", "text": f"A {n} rope pulls.", "_id": n, "module": other} for n in ("hemp", "steel")
+        ]
+        exercises += [
+            {"_id": f"end{m}{n}", "text": f"What is the force on stone {n} of {m} in this case?", "module": m}
+            | {
+                "after": None,
+                "cites": [],
+                "solution": "By the law of the lever it multiplies; a steel rope is no help.",
+            }
+            for m in (dev, other)
+            for n in range(20)
+        ]
         write_jsonl(sources / kind / "one/passages.jsonl.gz", passages)
         write_jsonl(sources / kind / "one/exercises.jsonl.gz", [*exercises, {**citing, "module": dev}, edition])
     command = [
@@ -168,6 +181,13 @@ def test_placed_problems_are_those_that_no_dev_module_asks(made):
     assert asked == {module for module in modules if not is_dev(module)}
     assert 0 < len(asked) < 20
     assert all(sample.pos == ("Levers A lever multiplies force.",) for sample in samples)
+
+
+def test_half_of_the_problems_at_a_modules_end_have_the_two_passages_of_it_that_bm25_puts_first(made):
+    samples = list(read_samples(made["out"] / "books-searched.jsonl.gz"))
+    assert 0 < len(samples) < 20
+    assert all(sample.query.startswith("What is the force on stone") for sample in samples)
+    assert {sample.pos for sample in samples} == {("Levers A lever multiplies force.", "Ropes A steel rope pulls.")}
 
 
 @pytest.mark.parametrize(("name", "asked"), [("theoremqa", 2832), ("theoremqa-exam", 2118)])

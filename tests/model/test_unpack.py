@@ -31,7 +31,7 @@ def test_the_unpacked_weights_give_the_vectors_of_the_graph(unpacked):
     assert (found * shipped).sum(axis=1).min() > 0.9999
 
 
-def test_it_has_the_weights_of_a_bert_and_no_others(unpacked):
+def test_it_has_the_weights_of_a_roberta_and_no_others(unpacked):
     transformers = pytest.importorskip("transformers")
     weights = load_file(unpacked / "model.safetensors")
     config = transformers.AutoConfig.from_pretrained(unpacked)

@@ -1,6 +1,6 @@
 """The small model that ships with the package: a Sentence Transformers directory with OpenVINO weights.
 
-reasonembed-mini: all-MiniLM-L6-v2 trained further by `scripts/make_mini.py`, exported by `scripts/export_mini.py`. It is
+reasonembed-mini: granite-embedding-30m-english trained further by `scripts/make_mini.py`, exported by `scripts/export_mini.py`. It is
 opened like any other directory; other weights are another folder and another name here.
 """
 

@@ -1,4 +1,4 @@
-"""The shipped model as one that can be trained: its 8-bit weights as float32, in a Sentence Transformers directory.
+"""The shipped model as one that can be trained: its 8-bit and 4-bit weights as float32, in a Sentence Transformers directory.
 
 What the graph computes is what the weights here compute: a stored matrix is `(value - zero point) * scale`, and activations are
 not quantised. Only the last bits of the vectors differ, as between any two engines.
@@ -24,18 +24,19 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 _SUFFIX = "_compressed"
+_PACKED = "/packed"
 """What OpenVINO puts behind the name of a weight stored in fewer bits."""
 _COPIED = ("config.json", "modules.json", "sentence_bert_config.json", "1_Pooling", "2_Normalize", "README.md")
 
 
 def unpack(out: Path) -> None:
-    """Write the shipped model with float32 weights, whole or not at all; about 90 MB.
+    """Write the shipped model with float32 weights, whole or not at all; about 120 MB.
 
     Args:
         out: Directory to write; one that is there is replaced.
 
     Raises:
-        ModelError: The graph does not hold the weights of a BERT as `scripts/export_mini.py` stores them.
+        ModelError: The graph does not hold the weights of a RoBERTa as `scripts/export_mini.py` stores them.
         StorageError: It could not be written whole.
     """
     from safetensors.numpy import save_file
@@ -52,7 +53,7 @@ def unpack(out: Path) -> None:
 
 
 def read_weights(graph: Path, *, layers: int) -> dict[str, Floats]:
-    """The weights of an exported graph under the names of Transformers' `BertModel`.
+    """The weights of an exported graph under the names of Transformers' `RobertaModel`.
 
     Matrices keep their names in the graph. Vectors (biases and those of layer norms) have none, but their order, which is that of the
     computation.
@@ -62,7 +63,7 @@ def read_weights(graph: Path, *, layers: int) -> dict[str, Floats]:
         layers: Of the encoder.
 
     Returns:
-        Name -> weights, float32: matrices (out, in), vectors (dim,). BERT's pooler, which a graph for mean pooling
+        Name -> weights, float32: matrices (out, in), vectors (dim,). RoBERTa's pooler, which the graph
         does not have, is zero, so that no loader misses it.
 
     Raises:
@@ -76,9 +77,10 @@ def read_weights(graph: Path, *, layers: int) -> dict[str, Floats]:
         if node.get_type_name() == "Constant"
     ]
     by_name = {node.get_friendly_name(): node for node in constants}
+    stored = {name.removesuffix(_PACKED) for name in by_name}
     weights = {
         name.removeprefix("self.model.").removesuffix(_SUFFIX): _matrix(name, by_name)
-        for name in by_name
+        for name in sorted(stored)
         if name.endswith(f".weight{_SUFFIX}")
     }
     vectors = [
@@ -96,7 +98,14 @@ def read_weights(graph: Path, *, layers: int) -> dict[str, Floats]:
 
 
 def _matrix(name: str, by_name: dict[str, openvino.Node]) -> Floats:
-    """A weight matrix, (rows, columns) float32; its 8-bit form has groups, (rows, groups, group)."""
+    """A weight matrix, (rows, columns) float32; its 8-bit form has groups, (rows, groups, group), its 4-bit form two values a byte."""
+    if name + _PACKED in by_name:
+        packed = by_name[name + _PACKED].data  # (rows, columns / 2)
+        zero, scale = (by_name[f"{name}/{part}"].data.astype(np.float32) for part in ("zero_point", "scale"))
+        values = np.concatenate([packed & 15, packed >> 4], axis=1).astype(np.float32)
+        grouped = values.reshape(*scale.shape[:2], -1)  # (rows, groups, group)
+        unpacked: Floats = ((grouped - zero) * scale).reshape(values.shape)
+        return unpacked
     stored = by_name[name].data
     if f"{name}/scale" in by_name:
         zero, scale = (by_name[f"{name}/{part}"].data.astype(np.float16) for part in ("zero_point", "scale"))
@@ -105,7 +114,7 @@ def _matrix(name: str, by_name: dict[str, openvino.Node]) -> Floats:
 
 
 def _vector_names(layers: int) -> list[str]:
-    """Vectors of a BERT in the order of the computation."""
+    """Vectors of a RoBERTa in the order of the computation."""
     norm = ["LayerNorm.weight", "LayerNorm.bias"]
     attention = [f"attention.self.{part}.bias" for part in ("query", "key", "value")]
     layer = [*attention, "attention.output.dense.bias", *(f"attention.output.{name}" for name in norm)]

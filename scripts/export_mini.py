@@ -99,7 +99,7 @@ def convert(source: Path, scratch: Path) -> openvino.Model:
 
 
 def wanted(node: openvino.Node) -> bool:
-    """Whether a constant is a weight matrix to be stored in 8 bits."""
+    """Whether a constant is a weight matrix to be stored in 8 or 4 bits."""
     name = node.get_friendly_name()
     return ".weight" in name and len(node.shape) == 2 and UNCOMPRESSED not in name
 

@@ -17,7 +17,7 @@ from reasonembed.training.losses import check_loss
 TRAIN_RECIPES = RECIPES / "train"
 """The trainings that ship, opened by name."""
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-"""What the small model that ships was made from; the shipped one has 8-bit weights, which cannot be trained."""
+"""A small encoder to start from; the model that ships is trained from its unpacked weights (`model.mini.unpack`)."""
 LOSS: Mapping[str, Any] = {"name": "ri_infonce"}
 """The paper's loss, with the constants of `losses.ri_infonce`."""
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+OWN_WORDS = 10
+"""Shortest query, in words, whose own document is looked for by its text: shorter ones stand in documents by chance."""
 Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
 
@@ -287,7 +289,7 @@ class Batches(Sequence[Batch]):
         return texts, masked
 
     def _masked(self, drawn: list[_Drawn], texts: list[list[str]]) -> Flags:
-        """(Q, Q * G): by `mask`, passages equal to a query's drawn positive, or to any of its known ones."""
+        """(Q, Q * G): by `mask`, passages equal to a query's drawn positive; or to any of its known ones, and its own document."""
         flat = [text for row in texts for text in row]  # (Q * G,)
         masked = np.zeros((len(texts), len(flat)), np.bool_)
         if self._mask == "none":
@@ -299,6 +301,8 @@ class Batches(Sequence[Batch]):
         for query, row in enumerate(drawn):
             for text in row.sample.pos if self._mask == "known" else texts[query][:1]:
                 masked[query, having.get(text, [])] = True
+            if self._mask == "known" and len(row.sample.query.split()) >= OWN_WORDS:
+                masked[query] |= [row.sample.query in text for text in flat]
             masked[query, query * group] = False
         return masked
 

@@ -63,7 +63,8 @@ class BatchConfig(_Part):
         group: Passages a query: one positive, the others hard negatives (paper.md 2.3). With 1 the other queries' passages are the
             only negatives.
         mask: Which in-batch passages are not negatives of a query: `none` as in the paper (2.2), `duplicates` (equal texts of
-            its own positive), `known` (all its known positives too).
+            its own positive), `known` (all its known positives too, and the document that a query of 10 words or more was
+            taken from: what holds its whole text).
         cached: Gradient caching: memory is that of one row, at the price of a second forward pass.
         row_tokens: Most tokens in a packed row; None is the engine's own for the device.
     """

@@ -9,7 +9,7 @@ import pytest
 
 from reasonembed.encode.embedder import Embedder
 from reasonembed.errors import DataError, ModelError
-from reasonembed.training.batches import Batches, TextEncoder
+from reasonembed.training.batches import OWN_WORDS, Batches, TextEncoder
 from reasonembed.training.config import parse_train_config
 from reasonembed.training.data import Dataset
 from reasonembed.types import TrainingSample
@@ -212,6 +212,22 @@ def test_masks_by_hand(embedder):
     assert known[order.index(0), column[2, 0]]
     assert known[order.index(3), column[0, 1]]
     assert not known[order.index(1)].any() or drawn == "y"
+
+
+def test_a_long_query_never_meets_the_document_it_was_taken_from(embedder):
+    own = "every compact subset of a metric space is closed and bounded"
+    assert len(own.split()) > OWN_WORDS
+    rows = [
+        TrainingSample(own, ("limit points",), ("far",)),
+        TrainingSample("second", (f"Theorem. {own}. Proof.",), (own,)),  # both hold the text of the first query
+        TrainingSample("far", ("third",), ("near",)),  # short: its text in another's negative is chance
+    ]
+    data = [Dataset("a", rows, 3, 2)]
+    for mode, masked in (("duplicates", 0), ("known", 2)):
+        batch = batches(embedder, data, batch={"mask": mode})[0]
+        place = {int(name.split(":")[1]) - 1: row for row, name in enumerate(batch.samples)}
+        assert batch.masked.sum() == masked
+        assert batch.masked[place[0], place[1] * 2 : place[1] * 2 + 2].sum() == masked
 
 
 @pytest.mark.parametrize("world", [2, 4])

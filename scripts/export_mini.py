@@ -39,8 +39,9 @@ GROUP = 64
 error and cost 0.4 MB. Rows of the embeddings are one group."""
 
 WORDS = "word_embeddings"
-WORD_GROUP = 32
-"""Word embeddings that share a scale. They are two thirds of the weights, and 4 bits make them fit."""
+WORD_GROUP = 16
+"""Word embeddings that share a scale. They are two thirds of the weights, and 4 bits make them fit; with 32 a scale one text in 150
+kept a cosine of 0.9989 to float32, with 16 the least is 0.9994."""
 
 UNCOMPRESSED = "token_type_embeddings"
 """Left as float16: two rows."""
@@ -131,14 +132,13 @@ def quantise(
 def pack_rows(node: openvino.Node) -> None:
     """Put word embeddings in 4 bits; the graph unpacks the rows of the tokens it was given, so the matrix stays small in memory too.
 
-    A byte holds two values: column c in its low half and column c + dim / 2 in its high half.
+    A byte holds two values, column c in its low half and column c + dim / 2 in its high half, or so two zero points.
     """
     from openvino import opset13 as ops
 
     name, (rows, columns) = node.get_friendly_name(), node.shape
-    weights = node.data.astype(np.float32).reshape(rows, columns // WORD_GROUP, WORD_GROUP)
-    values, zero, scale = quantise(weights, bits=4)
-    low, high = np.split(values.reshape(rows, columns), 2, axis=1)
+    groups = columns // WORD_GROUP
+    values, zero, scale = quantise(node.data.astype(np.float32).reshape(rows, groups, WORD_GROUP), bits=4)
     lookup = lookup_of(node)
     ids = lookup.input_value(1)
 
@@ -147,12 +147,14 @@ def pack_rows(node: openvino.Node) -> None:
         constant.set_friendly_name(name + suffix)
         return ops.convert(ops.gather(constant, ids, np.int64(0)), "f32")
 
-    packed = gathered(low | high << 4, "/packed")  # (batch, length, dim / 2)
-    upper = ops.floor(ops.multiply(packed, np.float32(1 / 16)))
-    lower = ops.subtract(packed, ops.multiply(upper, np.float32(16)))
-    split = np.array([0, 0, columns // WORD_GROUP, WORD_GROUP])
-    unpacked = ops.reshape(ops.concat([lower, upper], -1), split, special_zero=True)
-    shifted = ops.subtract(unpacked, gathered(zero, "/zero_point"))
+    def unpacked(part: npt.NDArray[np.uint8], suffix: str, group: int) -> openvino.Node:
+        low, high = np.split(part.reshape(rows, -1), 2, axis=1)
+        packed = gathered(low | high << 4, suffix)  # (batch, length, groups * group / 2)
+        upper = ops.floor(ops.multiply(packed, np.float32(1 / 16)))
+        lower = ops.subtract(packed, ops.multiply(upper, np.float32(16)))
+        return ops.reshape(ops.concat([lower, upper], -1), np.array([0, 0, groups, group]), special_zero=True)
+
+    shifted = ops.subtract(unpacked(values, "/packed", WORD_GROUP), unpacked(zero, "/zero_point", 1))
     embedded = ops.multiply(shifted, gathered(scale, "/scale"))  # (batch, length, groups, group)
     embedded = ops.reshape(embedded, np.array([0, 0, columns]), special_zero=True)
     for target in lookup.output(0).get_target_inputs():

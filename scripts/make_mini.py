@@ -1,11 +1,12 @@
-"""Rebuild reasonembed-mini from the data: start, sources, samples, training, the release file, the graph that ships.
+"""Rebuild reasonembed-mini from the data: start, sources, samples, trainings, the release file, the graph that ships.
 
     python scripts/make_mini.py DATA -o OUT [--start DIR]
 
 DATA is the folder of shared data. In OUT: `start/` (granite-embedding-30m-english by `scripts/mini_start.py`, unless `--start` names a
-directory), `sources/` (cloned, 1.5 GB), `train/` and `written/` (samples), `runs/mini` (the training), `model/` (Sentence
+directory), `sources/` (cloned, 1.5 GB), `train/` and `written/` (samples), `runs/` (the two trainings), `model/` (Sentence
 Transformers layout), `reasonembed-mini.tar.gz` (that directory, the release file), `export/` (what ships in `reasonembed/model/mini`). What
-is there already is not made again, a training goes on where it was stopped. The seed is fixed; DATA/README.md says whose texts these are.
+is there already is not made again, a training goes on where it was stopped. Seeds stand in the recipes; DATA/README.md says whose
+texts these are.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import tarfile
 from pathlib import Path
 
 from export_mini import export
+from merge_weights import WEIGHTS, merge
 
 from reasonembed.io.atomic import atomic_folder, atomic_write
 from reasonembed.io.manifest import write_json
@@ -29,7 +31,8 @@ logger = logging.getLogger("make_mini")
 
 SCRIPTS = Path(__file__).parent
 NAME = "reasonembed-mini"
-SEED = 42
+TRAININGS = ("short", "long")
+"""Recipes in `scripts/mini`; the mean of their weights is better than either (docs/lab.md, 9)."""
 LENGTH = 256
 """Tokens of a text that the model reads, those it was chosen and scored with (docs/lab.md, 8); its position table ends at 512."""
 
@@ -49,12 +52,16 @@ def make_samples(data: Path, start: Path, out: Path) -> None:
 
 
 def make_model(start: Path, out: Path) -> None:
-    """Train, and lay the directory out."""
-    shutil.copyfile(SCRIPTS / "mini/mini.yaml", out / "mini.yaml")
-    config = load_train_config(out / "mini.yaml", changes={"model": str(start.resolve()), "seed": SEED})
-    trained = train(config, out / "runs/mini").model
+    """Train, take the mean of the weights, and lay the directory out."""
+    trained = []
+    for name in TRAININGS:
+        shutil.copyfile(SCRIPTS / f"mini/{name}.yaml", out / f"{name}.yaml")
+        config = load_train_config(out / f"{name}.yaml", changes={"model": str(start.resolve())})
+        trained.append(train(config, out / "runs" / name).model)
+    merge(start, [(model, 1 / len(trained)) for model in trained], out / "mean")
     with atomic_folder(out / "model") as folder:
-        shutil.copytree(trained, folder, dirs_exist_ok=True)
+        shutil.copytree(trained[0], folder, dirs_exist_ok=True)
+        shutil.copyfile(out / "mean" / WEIGHTS, folder / WEIGHTS)
         write_json(folder / "sentence_bert_config.json", {"max_seq_length": LENGTH, "do_lower_case": False})
         shutil.copyfile(SCRIPTS / "mini/card.md", folder / "README.md")
 

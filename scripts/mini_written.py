@@ -9,10 +9,13 @@ dev sets (BEIR) of concepts, exam, leetcode and theoremqa, and a manifest:
   searched among the entries of all subjects. `more/SUBJECT.jsonl.gz`: further concepts, without those that the dev set has.
 - `exam/SUBJECT-exam.jsonl.gz`: questions as examiners write them, of all these concepts, with their analysis as `reasoning_query`.
   Dev: those of the held-out concepts, in `exam-dev`.
-- `leetcode.jsonl.gz`: a problem with the solved problems that the same idea solves. Neither a query's problem nor a gold document
+- `posts/SUBJECT-posts.jsonl.gz`: passages of further fields with posts, short questions and cases that need them. Dev: a tenth of the
+  concepts, searched among the passages of all of them.
+- `leetcode.jsonl.gz`: a problem with the solved problems that the same idea solves. `leetcode-ideas.jsonl.gz`: a problem with the
+  explanation of its own solution. Neither a query's problem nor a gold document
   of bright_leetcode was in the list that the writer saw, nor is one among the texts. Dev: a tenth of the problems as queries; they
   are no training text on either side.
-- `facts.jsonl.gz`, `facts-more.jsonl.gz`: yes/no questions with the facts that answer them.
+- `facts.jsonl.gz`, `facts-more.jsonl.gz`, `facts-third.jsonl.gz`: yes/no questions with the facts that answer them.
 - `books-placed.jsonl.gz`, `pretext-placed.jsonl.gz`: problems with the passage that they stand behind, or the theorems that their solution
   cites; no problem of a dev module of `scripts/mini_data.py`. `books-searched.jsonl.gz`, `pretext-searched.jsonl.gz`: half of the
   problems from the end of a module, with the two passages of that module that BM25 puts first.
@@ -49,6 +52,8 @@ logger = logging.getLogger("mini_written")
 WRITTEN = Path(__file__).parents[1] / "data/written"
 DEV_QUESTION = 3
 """Which of a theorem's questions, from 0, is for the dev set: a concrete one."""
+IDEA_WORDS = 30
+"""Explanations of fewer words are left out: they name a topic or an edition, and no idea."""
 Questions = dict[str, tuple[str, list[Document]]]
 """Id of a question -> its text and the documents it needs."""
 OTHER_TITLES = {
@@ -170,6 +175,25 @@ def exam(
     writer.dev("exam", corpus, dev)
 
 
+def posts(writer: Writer, theorems: LeakFinder) -> None:
+    """Posts and cases with the passage that they need, a dataset a subject."""
+    passages = []
+    dev: Questions = {}
+    for path in sorted((WRITTEN / "posts").glob("*.jsonl.gz")):
+        dataset = f"posts/{path.name.removesuffix('.jsonl.gz')}"
+        asked: dict[bool, Questions] = {True: {}, False: {}}
+        for row in rows(path):
+            if theorems.query_leak(row["text"]) is not None:
+                writer.counts[dataset]["passage nearly of theoremqa"] += 1
+                continue
+            passages.append(Document(row["_id"], row["text"], row["title"]))
+            for number, text in enumerate(row["questions"]):
+                asked[is_dev(name(row["title"]))][f"{row['_id']}/{number}"] = (text, passages[-1:])
+        dev |= writer.clean(dataset, asked[True])
+        writer.samples(dataset, writer.clean(dataset, asked[False]))
+    writer.dev("posts", passages, dev)
+
+
 def leetcode(writer: Writer, data: Path, finder: LeakFinder) -> None:
     """Problems with the solved problems that the same idea solves."""
     named = {row["id"]: row["alike"] for row in rows(WRITTEN / "leetcode.jsonl.gz")}
@@ -193,13 +217,19 @@ def leetcode(writer: Writer, data: Path, finder: LeakFinder) -> None:
     questions = {key: pair for key, pair in questions.items() if pair[1]}
     writer.counts["leetcode"]["problems that may be used"] = len(problems)
     writer.samples("leetcode", {key: pair for key, pair in questions.items() if not is_dev(key)})
+    ideas = {
+        key: (row["problem"], [Document(key, row["explanation"])])
+        for key, row in problems.items()
+        if not is_dev(key) and len((row["explanation"] or "").split()) >= IDEA_WORDS
+    }
+    writer.samples("leetcode-ideas", ideas)
     texts = [document for key, document in solved.items() if not is_dev(key)]
     writer.dev("leetcode", texts, {key: pair for key, pair in questions.items() if is_dev(key)})
 
 
 def facts(writer: Writer) -> None:
     """Yes/no questions with the facts that answer them."""
-    for dataset in ("facts", "facts-more"):
+    for dataset in ("facts", "facts-more", "facts-third"):
         questions = {
             str(number): (row["query"], [Document(fact, fact) for fact in row["facts"]])
             for number, row in enumerate(rows(WRITTEN / f"{dataset}.jsonl.gz"))
@@ -220,14 +250,14 @@ def placed(writer: Writer, theorems: LeakFinder, folder: Path) -> None:
     seen = {row["text"] for _, row in exercises if is_dev(row["module"])}
     known: Questions = {}
     searched: Questions = {}
-    for book, row in exercises:
+    for title, row in exercises:
         fits = PROBLEM_WORDS[0] <= len(row["text"].split()) <= PROBLEM_WORDS[1]
         if not fits or row["text"] in seen:
             continue
-        key = f"{book}/{row['_id']}"
-        needed = [passages[book, one] for one in row.get("cites") or [row["after"]] if (book, one) in passages]
+        key = f"{title}/{row['_id']}"
+        needed = [passages[title, one] for one in row.get("cites") or [row["after"]] if (title, one) in passages]
         near = (
-            nearest(f"{row['text']} {row['solution']}", modules[book, row["module"]])
+            nearest(f"{row['text']} {row['solution']}", modules[title, row["module"]])
             if not needed and drawn(key)
             else []
         )
@@ -284,6 +314,7 @@ def main() -> None:
     writer = Writer(arguments.out, finder)
     theorems = theorem_texts(arguments.data)
     concepts(writer, theorems)
+    posts(writer, theorems)
     leetcode(writer, arguments.data, finder)
     facts(writer)
     for kind in ("books", "pretext"):

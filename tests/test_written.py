@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[1]
 WRITTEN = ROOT / "data/written"
 SUBJECTS = [path for folder in ("concepts", "more") for path in sorted((WRITTEN / folder).glob("*.jsonl.gz"))]
 
+POSTS = sorted((WRITTEN / "posts").glob("*.jsonl.gz"))
+
 
 def is_dev(module: str) -> bool:
     """The rule of scripts/mini_data.py."""
@@ -52,6 +54,25 @@ def test_every_concept_has_an_entry_and_questions_that_do_not_name_it(path):
     assert named <= 2
 
 
+@pytest.mark.parametrize("path", POSTS, ids=lambda path: path.name.split(".")[0])
+def test_every_passage_has_four_posts_and_questions_that_do_not_name_it(path):
+    named = 0
+    for row in rows(path):
+        assert row["_id"].startswith(path.name.split("-posts")[0] + "/")
+        assert 30 <= len(row["text"].split()) <= 190
+        assert len(row["questions"]) == len(set(row["questions"])) == 4
+        named += sum(f" {row['title'].lower()} " in f" {text.lower()} " for text in row["questions"])
+    assert named <= 2
+
+
+def test_no_passage_is_of_a_concept():
+    """Nor twice: what is held out of concepts is not trained on as a passage."""
+    concepts = {row["title"].casefold() for path in SUBJECTS for row in rows(path)}
+    titles = [row["title"].casefold() for path in POSTS for row in rows(path)]
+    assert len(set(titles)) == len(titles)
+    assert not concepts & set(titles)
+
+
 def test_examiners_questions_are_of_entries_and_have_an_analysis():
     entries = {f"{path.parent.name}/{row['_id']}": row["title"].lower() for path in SUBJECTS for row in rows(path)}
     asked = [row for path in sorted((WRITTEN / "exam").glob("*.jsonl.gz")) for row in rows(path)]
@@ -65,7 +86,7 @@ def test_examiners_questions_are_of_entries_and_have_an_analysis():
 
 
 def test_facts_and_theorems_are_whole():
-    for name in ("facts", "facts-more"):
+    for name in ("facts", "facts-more", "facts-third"):
         asked = rows(WRITTEN / f"{name}.jsonl.gz")
         assert all(len(row["facts"]) >= 2 and row["query"].endswith("?") for row in asked)
     assert set(Counter(row["source"] for row in rows(WRITTEN / "theoremqa.jsonl.gz")).values()) == {8}
@@ -89,8 +110,10 @@ def made(tmp_path_factory):
     write_jsonl(data / "bright_leetcode/examples.jsonl.gz", [{"query": "none of these words", "gold_ids": [gold]}])
     write_jsonl(data / "bright_examples/pony.jsonl.gz", [{"query": "nor these words"}])
     keys = sorted({row["id"] for row in alike} | {key for row in alike for key in row["alike"]})
-    problem = {"solution_python": "pass"}
+    problem = {"solution_python": "pass", "explanation": "We count. " * 20}
     problems = [{**problem, "id": key, "problem": f"Problem number {key} in words"} for key in keys]
+    short = next(key for key in keys if key != gold and not is_dev(key))
+    problems[keys.index(short)]["explanation"] = "See part one."
     write_jsonl(data / "leetcode/problems.jsonl.gz", problems)
     passage = {"title": "Levers", "text": "A lever multiplies force."}
     for kind in ("books", "pretext"):
@@ -128,7 +151,7 @@ def made(tmp_path_factory):
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return {"out": out, "leaked": leaked, "gold": gold}
+    return {"out": out, "leaked": leaked, "gold": gold, "short": short, "problems": keys}
 
 
 def test_a_question_of_a_test_set_is_in_no_sample_and_is_counted(made):
@@ -147,7 +170,8 @@ def test_dev_concepts_and_problems_are_no_training_texts(made):
     for name, files in (
         ("concepts", [made["out"] / kind for kind in ("concepts", "more", "exam")]),
         ("exam", [made["out"] / kind for kind in ("concepts", "more", "exam")]),
-        ("leetcode", [made["out"] / "leetcode.jsonl.gz"]),
+        ("posts", [made["out"] / "posts"]),
+        ("leetcode", [made["out"] / f"{dataset}.jsonl.gz" for dataset in ("leetcode", "leetcode-ideas")]),
     ):
         task = read_beir(made["out"] / f"{name}-dev", split="dev")
         samples = [sample for place in files for file in sample_files(place) for sample in read_samples(file)]
@@ -172,6 +196,13 @@ def test_gold_problems_are_on_no_side(made):
     for sample in read_samples(made["out"] / "leetcode.jsonl.gz"):
         assert sample.query != words
         assert not any(text.startswith(words) for text in sample.pos)
+
+
+def test_a_problem_that_may_be_used_has_the_explanation_of_its_solution(made):
+    samples = list(read_samples(made["out"] / "leetcode-ideas.jsonl.gz"))
+    usable = {key for key in made["problems"] if not is_dev(key)} - {made["gold"], made["short"]}
+    assert {sample.query for sample in samples} == {f"Problem number {key} in words" for key in usable}
+    assert {sample.pos for sample in samples} == {(("We count. " * 20),)}
 
 
 def test_placed_problems_are_those_that_no_dev_module_asks(made):

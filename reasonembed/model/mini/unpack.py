@@ -100,17 +100,23 @@ def read_weights(graph: Path, *, layers: int) -> dict[str, Floats]:
 def _matrix(name: str, by_name: dict[str, openvino.Node]) -> Floats:
     """A weight matrix, (rows, columns) float32; its 8-bit form has groups, (rows, groups, group), its 4-bit form two values a byte."""
     if name + _PACKED in by_name:
-        packed = by_name[name + _PACKED].data  # (rows, columns / 2)
-        zero, scale = (by_name[f"{name}/{part}"].data.astype(np.float32) for part in ("zero_point", "scale"))
-        values = np.concatenate([packed & 15, packed >> 4], axis=1).astype(np.float32)
+        values, zero = (
+            _halves(by_name[name + part].data) for part in (_PACKED, "/zero_point")
+        )  # (rows, columns), (rows, groups)
+        scale = by_name[f"{name}/scale"].data.astype(np.float32)  # (rows, groups, 1)
         grouped = values.reshape(*scale.shape[:2], -1)  # (rows, groups, group)
-        unpacked: Floats = ((grouped - zero) * scale).reshape(values.shape)
+        unpacked: Floats = ((grouped - zero[..., None]) * scale).reshape(values.shape)
         return unpacked
     stored = by_name[name].data
     if f"{name}/scale" in by_name:
         zero, scale = (by_name[f"{name}/{part}"].data.astype(np.float16) for part in ("zero_point", "scale"))
         stored = (stored.astype(np.float16) - zero) * scale  # in float16, as the graph computes
     return np.ascontiguousarray(stored.astype(np.float32).reshape(len(stored), -1))
+
+
+def _halves(packed: npt.NDArray[np.uint8]) -> Floats:
+    """Of bytes (rows, n) the two values each, (rows, 2n): the low halves, then the high ones."""
+    return np.concatenate([packed & 15, packed >> 4], axis=1).astype(np.float32)
 
 
 def _vector_names(layers: int) -> list[str]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Matrix = npt.NDArray[np.float32]
 
-RULE = "the first questions of the set that one of them answers and another does not"
+RULE = "the first questions of the set, each of another theorem, that one of them answers and another does not"
 N_EXAMPLES = 3
 DEPTH = 10
 
@@ -172,7 +172,8 @@ class Demo:
             hits = [system.find([query.text for query in queries], progress=False) for system in self.systems]
             for query, *ranked in zip(queries, *hits, strict=True):
                 example = self._example(query, ranked)
-                if len({answer.right for answer in example.answers}) == 2:
+                known = any(example.solved_by == earlier.solved_by for earlier in found)
+                if len({answer.right for answer in example.answers}) == 2 and not known:
                     found.append(example)
             if len(found) >= N_EXAMPLES:
                 break

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,6 +58,27 @@ def parts_of(passages: Sequence[str], *, seed: int) -> list[Part]:
 def _part(unit: str, seed: int) -> Part:
     tenth = int(fingerprint([str(seed), unit])[:8], 16) % 10
     return _TENTHS[tenth] if tenth < len(_TENTHS) else "train"
+
+
+def pooled(relevant: Iterable[str], rankings: Sequence[Sequence[str]], most: int) -> set[str]:
+    """Passages that stand for a large corpus: all relevant ones, then what any question has at rank 1, at rank 2, and so on.
+
+    Args:
+        relevant: Passages that are an answer to a question.
+        rankings: Passages as a retriever ranks them for a question, best first.
+        most: Passages, as far as the relevant ones allow.
+
+    >>> sorted(pooled(["a"], [["a", "b", "c"], ["d", "e"]], 3))
+    ['a', 'b', 'd']
+    """
+    chosen = set(relevant)
+    for ranked in zip_longest(*rankings):
+        for passage in ranked:
+            if len(chosen) >= most:
+                return chosen
+            if passage is not None:
+                chosen.add(passage)
+    return chosen
 
 
 def write_beir(

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reasonembed.adaptation.budget import (
+    DEV_PASSAGES,
     LEAST_SAMPLES,
     LEAST_TEST,
     SAMPLE,
@@ -24,7 +25,7 @@ from reasonembed.adaptation.budget import (
 )
 from reasonembed.adaptation.config import DATASET, AdaptConfig, synthesis, with_sources
 from reasonembed.adaptation.folder import Folder
-from reasonembed.adaptation.split import Part, document_row, parts_of, write_beir
+from reasonembed.adaptation.split import Part, document_row, parts_of, pooled, write_beir
 from reasonembed.errors import DataError
 from reasonembed.io.documents import read_documents
 from reasonembed.io.jsonl import read_jsonl, write_jsonl
@@ -212,6 +213,8 @@ def write_heldout(job: Job, llm: Llm, sources: Sources) -> dict[str, Any]:
 def write_tasks(job: Job, heldout: Sequence[str]) -> dict[str, Any]:
     """The BEIR folders `dev/` and `test/`; a synthetic question is answered by its source, the user's by their documents.
 
+    Test questions are searched among all passages, dev questions among at most `DEV_PASSAGES`.
+
     Args:
         job: The job.
         heldout: Parts for which questions were written.
@@ -228,14 +231,29 @@ def write_tasks(job: Job, heldout: Sequence[str]) -> dict[str, Any]:
                 query.id: (query.text, (query.source,)) for query in Run(job.folder / f"heldout/{part}").queries()
             }
         counts[part] = len(queries)
+        among = _dev_documents(job, documents, queries) if part == "dev" else documents
+        counts[f"{part} passages"] = len(among)
         if queries:
-            write_beir(job.folder / part, documents, queries, split=part)
+            write_beir(job.folder / part, among, queries, split=part)
     if counts["test"] < LEAST_TEST:
         raise DataError(
             f"too little data: {counts['test']} questions about held-out documents, {LEAST_TEST} are the fewest that can show a gain",
             fix="more documents or pairs, or a language model (--llm), in a new folder",
         )
     return counts
+
+
+def _dev_documents(
+    job: Job, documents: Sequence[Document], queries: Mapping[str, tuple[str, Sequence[str]]]
+) -> Sequence[Document]:
+    """All passages, or where they are many the answers and what BM25 and the starting model rank first, in corpus order."""
+    if len(documents) <= DEV_PASSAGES or not queries:
+        return documents
+    texts = [text for text, _ in queries.values()]
+    found = (view.search(texts, DEV_PASSAGES) for view in _views(job, documents))
+    rankings = [[hit.id for hit in hits] for of_view in found for hits in of_view]
+    chosen = pooled((one for _, relevant in queries.values() for one in relevant), rankings, DEV_PASSAGES)
+    return [document for document in documents if document.id in chosen]
 
 
 def synthesize_samples(job: Job, llm: Llm, sources: Sources) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def decide_training(job: Job) -> dict[str, Any]:
 
 def _batches_and_steps(job: Job, most: int, changes: dict[str, Any]) -> tuple[dict[str, int], Steps]:
     """Queries of a global batch by dataset, and steps; where the hours allow few, smaller batches give more of them."""
-    counted, read = job.folder.steps["data"], job.folder.steps["index"]
+    counted, read, tasks = (job.folder.steps[step] for step in ("data", "index", "tasks"))
     allowed = training_seconds(job.config.hours, asks="language model" in job.folder.decisions)
     second = 0.0 if allowed is None else _query_seconds(job, changes)
     while True:
@@ -91,7 +91,7 @@ def _batches_and_steps(job: Job, most: int, changes: dict[str, Any]) -> tuple[di
         batches = {name: counted[name] // size for name, size in sizes.items()}
         count = sum(batches.values())
         queries = sum(batches[name] * size for name, size in sizes.items()) / count
-        dev_seconds = (read["passages"] + job.folder.steps["tasks"]["dev"]) * read["passage_seconds"]
+        dev_seconds = (tasks["dev passages"] + tasks["dev"]) * read["passage_seconds"]
         plan = plan_steps(count, allowed=allowed, step_seconds=queries * second, dev_seconds=dev_seconds)
         if plan.steps >= min(LEAST_STEPS, EPOCHS * count) or most <= LEAST_SAMPLES:
             return sizes, plan

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from reasonembed.adaptation.budget import (
+    DEV_PASSAGES,
     EPOCHS,
     HELD_OUT_SHARE,
     LEAST_TEST,
@@ -149,6 +150,16 @@ def test_the_forecast_adds_up():
     assert total.hours == pytest.approx(sum(row.hours for row in rows[:-1]))
     # 32 queries with 8 passages, 4 forward passes, 10 steps; an evaluation of all passages after every second and at the start
     assert by_name["training"].hours * 3600 == pytest.approx(10 * 32 * 9 * 4 * 0.02 + 6 * 1000 * 0.02)
+
+
+def test_an_evaluation_of_a_large_corpus_takes_no_longer_than_its_dev_passages():
+    told = {"samples": 50, "group": 8, "hours": None, "passage_seconds": 0.02}
+    large, larger = (
+        {row.step: row.hours for row in forecast_rows({}, None, passages=passages, **told)}
+        for passages in (DEV_PASSAGES, 10 * DEV_PASSAGES)
+    )
+    assert large["training"] == larger["training"]
+    assert 10 * large["scores and index"] == pytest.approx(larger["scores and index"])
 
 
 def test_the_recipes_with_values_of_ones_own(tmp_path):

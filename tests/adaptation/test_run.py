@@ -189,9 +189,14 @@ def test_changed_pairs_are_refused(won, start, tmp_path):
 # --- no gain --------------------------------------------------------------------------------------------------------------------
 
 
-def test_where_nothing_can_be_learned_the_start_stays(start, tmp_path):
+def test_where_nothing_can_be_learned_the_start_stays(start, tmp_path, monkeypatch):
+    monkeypatch.setattr("reasonembed.adaptation.steps.DEV_PASSAGES", 60)
     docs, table = documents(tmp_path / "docs"), pairs(tmp_path / "pairs.csv", shift=37)  # questions for other documents
     result = adapt([docs], tmp_path / "run", config=small(start, pairs=table), progress=False)
+    dev, test = (read_beir(tmp_path / "run" / split, split=split) for split in ("dev", "test"))
+    assert (len(dev.documents), len(test.documents)) == (60, 160)  # dev questions among some, test questions among all
+    assert {key for grades in dev.qrels.relevance.values() for key in grades} < {one.id for one in dev.documents}
+    assert len(dev.queries) > 3
     assert not result.better
     assert result.sentence.startswith("It does not help here: ")
     assert f"keep {start}. Search it: " in result.sentence

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from reasonembed.adaptation.split import BLOCK, document_of, parts_of, write_beir
+from reasonembed.adaptation.split import BLOCK, document_of, parts_of, pooled, write_beir
 from reasonembed.io.beir import read_beir
 from reasonembed.types import Document
 
@@ -46,3 +46,10 @@ def test_the_beir_folder_reads_back(tmp_path):
     assert task.documents == tuple(documents)
     assert [(query.id, query.text) for query in task.queries] == [("q1", "ask\nme"), ("q2", "ask")]
     assert task.qrels.relevance == {"q1": {"a b#1": 1, "c": 1}, "q2": {"c": 1}}
+
+
+def test_a_pool_has_every_answer_and_then_goes_by_rank():
+    rankings = [["a", "b", "c"], ["d", "a"], []]
+    assert pooled(["x"], rankings, 3) == {"x", "a", "d"}
+    assert pooled(["x", "y"], rankings, 1) == {"x", "y"}
+    assert pooled([], rankings, 9) == {"a", "b", "c", "d"}

@@ -3,7 +3,7 @@
     python scripts/make_mini.py DATA -o OUT [--start DIR]
 
 DATA is the folder of shared data. In OUT: `start/` (granite-embedding-30m-english by `scripts/mini_start.py`, unless `--start` names a
-directory), `sources/` (cloned, 1.5 GB), `train/` and `written/` (samples), `runs/` (the two trainings), `model/` (Sentence
+directory), `sources/` (cloned, 1.5 GB), `train/` and `written/` (samples), `runs/` (the three trainings), `mean/`, `model/` (Sentence
 Transformers layout), `reasonembed-mini.tar.gz` (that directory, the release file), `export/` (what ships in `reasonembed/model/mini`). What
 is there already is not made again, a training goes on where it was stopped. Seeds stand in the recipes; DATA/README.md says whose
 texts these are.
@@ -20,7 +20,7 @@ import tarfile
 from pathlib import Path
 
 from export_mini import export
-from merge_weights import WEIGHTS, merge
+from merge_weights import merge
 
 from reasonembed.io.atomic import atomic_folder, atomic_write
 from reasonembed.io.manifest import write_json
@@ -33,6 +33,8 @@ SCRIPTS = Path(__file__).parent
 NAME = "reasonembed-mini"
 TRAININGS = ("short", "long")
 """Recipes in `scripts/mini`; the mean of their weights is better than either (docs/lab.md, 9)."""
+LAST = "facts"
+"""Recipe of the training that goes on from that mean (docs/lab.md, 10)."""
 LENGTH = 256
 """Tokens of a text that the model reads, those it was chosen and scored with (docs/lab.md, 8); its position table ends at 512."""
 
@@ -51,17 +53,20 @@ def make_samples(data: Path, start: Path, out: Path) -> None:
         script("mini_written.py", data, "-o", out / "written", "--sources", out / "sources")
 
 
+def trained(name: str, start: Path, out: Path) -> Path:
+    """Train by a recipe of `scripts/mini`, or go on where it was stopped; the directory of the model."""
+    shutil.copyfile(SCRIPTS / f"mini/{name}.yaml", out / f"{name}.yaml")
+    config = load_train_config(out / f"{name}.yaml", changes={"model": str(start.resolve())})
+    return train(config, out / "runs" / name).model
+
+
 def make_model(start: Path, out: Path) -> None:
-    """Train, take the mean of the weights, and lay the directory out."""
-    trained = []
-    for name in TRAININGS:
-        shutil.copyfile(SCRIPTS / f"mini/{name}.yaml", out / f"{name}.yaml")
-        config = load_train_config(out / f"{name}.yaml", changes={"model": str(start.resolve())})
-        trained.append(train(config, out / "runs" / name).model)
-    merge(start, [(model, 1 / len(trained)) for model in trained], out / "mean")
+    """Train two, take the mean of their weights, train that further, and lay the directory out."""
+    models = [trained(name, start, out) for name in TRAININGS]
+    merge(start, [(model, 1 / len(models)) for model in models], out / "mean")
+    last = trained(LAST, out / "mean", out)
     with atomic_folder(out / "model") as folder:
-        shutil.copytree(trained[0], folder, dirs_exist_ok=True)
-        shutil.copyfile(out / "mean" / WEIGHTS, folder / WEIGHTS)
+        shutil.copytree(last, folder, dirs_exist_ok=True)
         write_json(folder / "sentence_bert_config.json", {"max_seq_length": LENGTH, "do_lower_case": False})
         shutil.copyfile(SCRIPTS / "mini/card.md", folder / "README.md")
 

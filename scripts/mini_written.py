@@ -10,7 +10,7 @@ dev sets (BEIR) of concepts, exam, leetcode and theoremqa, and a manifest:
 - `exam/SUBJECT-exam.jsonl.gz`: questions as examiners write them, of all these concepts, with their analysis as `reasoning_query`.
   Dev: those of the held-out concepts, in `exam-dev`.
 - `posts/SUBJECT-posts.jsonl.gz`: passages of further fields with posts, short questions and cases that need them; in no recipe
-  yet, nor is `facts-third` (docs/lab.md, 9). Dev: a tenth of the
+  yet (docs/lab.md, 9). Dev: a tenth of the
   concepts, searched among the passages of all of them.
 - `leetcode.jsonl.gz`: a problem with the solved problems that the same idea solves. `leetcode-ideas.jsonl.gz`: a problem with the
   explanation of its own solution. Neither a query's problem nor a gold document

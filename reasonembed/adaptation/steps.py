@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PARTS: tuple[Part, ...] = ("train", "dev", "test")
+LEAST_DEPTH = 10
+"""Ranks that are looked at for the pool of dev passages, where thousands of questions would fill it with fewer: nDCG@10 sees ten."""
 NAMED = 20
 """Skipped pairs that are named in the manifest."""
 
@@ -250,7 +252,8 @@ def _dev_documents(
     if len(documents) <= DEV_PASSAGES or not queries:
         return documents
     texts = [text for text, _ in queries.values()]
-    found = (view.search(texts, DEV_PASSAGES) for view in _views(job, documents))
+    depth = max(LEAST_DEPTH, 4 * DEV_PASSAGES // len(texts))
+    found = (view.search(texts, depth) for view in _views(job, documents))
     rankings = [[hit.id for hit in hits] for of_view in found for hits in of_view]
     chosen = pooled((one for _, relevant in queries.values() for one in relevant), rankings, DEV_PASSAGES)
     return [document for document in documents if document.id in chosen]

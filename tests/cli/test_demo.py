@@ -29,12 +29,12 @@ def printed():
 
 
 def test_the_scores_are_those_of_the_data_card(printed):
-    """shared/data/README.md: BM25 55.1, all-MiniLM-L6-v2 66.3 nDCG@10; docs/results.md: the model that ships 71.4."""
+    """shared/data/README.md: BM25 55.1, all-MiniLM-L6-v2 66.3 nDCG@10; docs/results.md: the model that ships 71.2."""
     words, minilm, vectors = printed["scores"]
     assert (words["system"], vectors["system"]) == ("BM25", printed["model"]["model"])
     assert 100 * words["ndcg_at_10"] == pytest.approx(55.1, abs=0.3)
     assert 100 * minilm["ndcg_at_10"] == pytest.approx(66.3, abs=0.1)
-    assert 100 * vectors["ndcg_at_10"] == pytest.approx(71.4, abs=0.3)
+    assert 100 * vectors["ndcg_at_10"] == pytest.approx(71.2, abs=0.3)
     assert minilm["system"] == "all-MiniLM-L6-v2"
     assert minilm["seconds"] is minilm["texts_per_second"] is None
     for score in printed["scores"]:

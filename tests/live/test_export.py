@@ -72,10 +72,10 @@ def test_vectors_stay_within_a_cosine_of_0_999(original, name):
 
 
 def test_scifact_stays_within_0_3_of_the_recorded_score():
-    """71.9 nDCG@10: the graph that ships (docs/results.md)."""
+    """71.6 nDCG@10: the graph that ships (docs/results.md)."""
     task = read_beir(DATA / "scifact")
     embedder, searcher = Embedder(), ExactSearcher()
     searcher.add([d.id for d in task.documents], embedder.encode_corpus([d.content for d in task.documents]))
     hits = searcher.search(embedder.encode_queries([query.text for query in task.queries]), 10)
     run = Run("mini", {query.id: tuple(found) for query, found in zip(task.queries, hits, strict=True)})
-    assert 100 * score_run(run, task.qrels).means["ndcg@10"] == pytest.approx(71.9, abs=0.3)
+    assert 100 * score_run(run, task.qrels).means["ndcg@10"] == pytest.approx(71.6, abs=0.3)

@@ -1,14 +1,19 @@
 """What the language-model client itself costs: of the ideal at a fixed latency, requests a second without one, memory.
 
     python benchmarks/llm.py [--full]        prints one table, stores benchmarks/results/llm.json
+    python benchmarks/llm.py --local MODEL.gguf --corpus DOCS.jsonl [--documents 8] [--each 3]      stores results/llm_local.json
 
 The server runs in a process of its own (tests/llm_server.py) and speaks real HTTP; the backend without latency answers in
 this process, so that only our own work is left.
+
+`--local` has a model in this process write queries of documents, by the recipe `small`, all asked at once: as it is, where a prompt
+waits for one that begins alike (`llm.prefixes`), and with nobody waiting; two runs each, in turns, every time with an empty cache.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 import tempfile
@@ -17,10 +22,19 @@ from pathlib import Path
 from typing import Any
 
 from reasonembed.encode.bench import peak_mb
+from reasonembed.io.documents import read_documents
 from reasonembed.io.manifest import now, versions, write_json
 from reasonembed.llm.client import Llm
 from reasonembed.llm.open import open_llm
+from reasonembed.llm.prefixes import Prefixes
+from reasonembed.llm.prompts import load_prompt
 from reasonembed.llm.types import Answer, Request, user
+from reasonembed.synth.checks import Rules
+from reasonembed.synth.config import load_synth_config
+from reasonembed.synth.queries import FRAME, Order, orders, query_request, read_query
+from reasonembed.synth.settings import writing_of
+from reasonembed.synth.tasks import PROMPTS
+from reasonembed.types import SynthQuery
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -78,11 +92,64 @@ def instant(n: int, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def local(options: argparse.Namespace) -> None:
+    """Queries an hour that a model in this process writes, with and without waiting for beginnings that are alike."""
+    config = load_synth_config("small")
+    documents = list(itertools.islice(read_documents([options.corpus]), options.documents))
+    wanted = list(orders(documents, config.queries, per_document=options.each, seed=config.seed))
+    frame, writing = load_prompt(PROMPTS, FRAME), writing_of(config)
+    asked = [query_request(frame, order, config.queries, writing, 0) for order in wanted]
+    must_wait = Prefixes.must_wait
+    rows = []
+    for waits in (False, True, True, False):
+        Prefixes.must_wait = must_wait if waits else lambda *_: False  # type: ignore[method-assign]
+        rows.append({"waits": waits, **local_run(options.local, asked, wanted, config.queries)})
+        row = rows[-1]
+        print(
+            f"{'waits' if waits else 'all at once':<12}{row['seconds']:>8.0f} s for {len(asked)} queries, {row['good']} pass the checks; "
+            f"{row['prompt_tokens']:,} tokens of prompts, {row['completion_tokens']:,} generated",
+            flush=True,
+        )
+    about = {
+        "date": now(),
+        "cores": os.cpu_count(),
+        "versions": versions(),
+        "model": options.local.name,
+        "each": options.each,
+    }
+    write_json(ROOT / "benchmarks" / "results" / "llm_local.json", {**about, "rows": rows})
+
+
+def local_run(model: Path, asked: list[Request], wanted: list[Order], config: Any) -> dict[str, Any]:
+    """One run, without loading the model."""
+    rules = Rules(config.tolerance, config.longest_copy, config.overlap)
+    with open_llm(model, cache=None) as llm:
+        llm.answer(user("Hello."))  # loads it
+        started, before = time.perf_counter(), llm.totals
+        replies = list(llm.answers(asked))
+        seconds, after = time.perf_counter() - started, llm.totals
+    read = [
+        read_query(order, reply.answer, rules) for order, reply in zip(wanted, replies, strict=True) if reply.answer
+    ]
+    return {
+        "seconds": seconds, "good": sum(isinstance(query, SynthQuery) for query in read),
+        "prompt_tokens": after.prompt_tokens - before.prompt_tokens,
+        "completion_tokens": after.completion_tokens - before.completion_tokens,
+    }  # fmt: skip
+
+
 def main() -> None:
     """Measure, print, store."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="also a million requests through the cache, for memory")
+    parser.add_argument("--local", type=Path, help="a .gguf file or OpenVINO folder: measure that instead")
+    parser.add_argument("--corpus", type=Path, help="documents that --local writes queries of")
+    parser.add_argument("--documents", type=int, default=8, help="how many, the first ones")
+    parser.add_argument("--each", type=int, default=3, help="queries of each document")
     options = parser.parse_args()
+    if options.local:
+        local(options)
+        return
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         rows += instant(20_000, Path(folder))

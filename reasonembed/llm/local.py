@@ -28,6 +28,7 @@ from reasonembed.llm.answers import strip_thinking
 from reasonembed.llm.cache import canonical
 from reasonembed.llm.failures import AttemptFailed
 from reasonembed.llm.gguf import read_gguf_header
+from reasonembed.llm.prefixes import Prefixes, blocks_of
 from reasonembed.llm.types import Answer, Request, TokenChoice
 from reasonembed.openvino_runtime import import_openvino
 
@@ -46,14 +47,19 @@ _GRAPHS = ("openvino_model.xml", "openvino_tokenizer.xml", "openvino_detokenizer
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    """A request in the engine, and where its outcome goes."""
+    """A request in the engine, its token ids (1, n), and where its outcome goes."""
 
     request: Request
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Answer]
-    prompt_tokens: int = 0
+    ids: Any = None
+    blocks: tuple[int, ...] = ()
     handle: Any = None
     started: float = field(default_factory=time.monotonic)
+
+    @property
+    def prompt_tokens(self) -> int:
+        return int(self.ids.shape[1])
 
     def resolve(self, outcome: Answer | Exception) -> None:
         """From the engine's thread: hand the outcome to the event loop."""
@@ -73,7 +79,7 @@ class LocalBackend:
     """A backend (see `types.Backend`) in this process. It sees nothing but the file or folder: no network.
 
     The cache of attention states takes at most a quarter of the machine's memory, between 1 and 8 GB; prompts that begin
-    alike share theirs.
+    alike share theirs, those that come together too (`llm.prefixes`).
 
     Args:
         path: A `.gguf` file, or a folder with an exported OpenVINO model and its tokenizer.
@@ -128,7 +134,7 @@ class LocalBackend:
         """The engine's thread."""
         engine: _Engine | None = None
         while True:
-            arrived, closed = self._arrivals(block=engine is None or not engine.running)
+            arrived, closed = self._arrivals(block=engine is None or not engine.jobs())
             if closed:
                 return
             try:
@@ -142,7 +148,7 @@ class LocalBackend:
             try:
                 engine.step()
             except Exception as error:  # it may be in any state: a new one for the next request
-                for job in engine.running.values():
+                for job in engine.jobs():
                     job.resolve(AttemptFailed("server", f"the engine failed: {error}", retry=True))
                 engine = None
 
@@ -177,13 +183,18 @@ class _Engine:
         self._tokenizer = self._pipeline.get_tokenizer()
         logger.info("%s loaded in %.1f s, cache of %d GB", path, time.monotonic() - started, cache_gb)
         self._numbers = itertools.count()
+        self._prefixes = Prefixes()
+        self._waiting: list[_Job] = []
         self.running: dict[int, _Job] = {}
 
+    def jobs(self) -> list[_Job]:
+        """Those in the batch and those that wait to join it."""
+        return [*self.running.values(), *self._waiting]
+
     def add(self, job: _Job) -> None:
-        """Put a job into the batch, or refuse it."""
+        """Put a job into the batch, at once or when what it begins with has been read, or refuse it."""
         try:
-            ids = self._prompt(job.request)
-            job.prompt_tokens = int(ids.shape[1])
+            job.ids = self._prompt(job.request)
             room = None if self._context_length is None else self._context_length - job.request.sampling.max_tokens
             if room is not None and job.prompt_tokens > room:
                 raise AttemptFailed(
@@ -191,30 +202,53 @@ class _Engine:
                     f"prompt of {job.prompt_tokens} tokens, the limit is {room}: the model's {self._context_length} less "
                     f"max_tokens={job.request.sampling.max_tokens}. Fix: a shorter prompt or answer",
                 )
-            number = next(self._numbers)
-            job.handle = self._pipeline.add_request(number, ids, self._config(job.request))
+            job.blocks = blocks_of(job.ids.data[0].tolist())
         except AttemptFailed as error:
             job.resolve(error)
         except Exception as error:
             job.resolve(AttemptFailed("refused", f"the engine refuses the request: {error}"))
         else:
-            self.running[number] = job
+            self._waiting.append(job)
+
+    def _admit(self) -> None:
+        """Start those that wait, in their order, but for those that begin like a prompt that is being read."""
+        waiting, self._waiting = self._waiting, []
+        for job in waiting:
+            if job.future.cancelled():
+                continue
+            if self._prefixes.must_wait(job.blocks):
+                self._waiting.append(job)
+                continue
+            number = next(self._numbers)
+            try:
+                job.handle = self._pipeline.add_request(number, job.ids, self._config(job.request))
+            except Exception as error:
+                job.resolve(AttemptFailed("refused", f"the engine refuses the request: {error}"))
+            else:
+                self.running[number] = job
+                self._prefixes.begin(number, job.blocks)
 
     def step(self) -> None:
         """One token for every job in the batch; those that are done leave it, and those that nobody waits for."""
         for number in [number for number, job in self.running.items() if job.future.cancelled()]:
             self.running.pop(number).handle.cancel()  # it must not be read any more
+            self._prefixes.end(number, read=False)
+        self._admit()
         if not self.running:
             return
         self._pipeline.step()
         status = self._genai.GenerationStatus
-        done = [job for job in self.running.values() if job.handle.get_status() != status.RUNNING]
-        for job in done:
+        for number, job in self.running.items():
+            if job.handle.can_read():  # it has a first token: the prompt is read
+                self._prefixes.end(number, read=True)
+        done = {number: job for number, job in self.running.items() if job.handle.get_status() != status.RUNNING}
+        for number, job in done.items():
+            self._prefixes.end(number, read=False)
             if job.handle.get_status() == status.IGNORED:
                 job.resolve(AttemptFailed("refused", f"the request does not fit the cache of {self._cache_gb} GB"))
             else:
                 self._read(job)
-        self.running = {number: job for number, job in self.running.items() if job not in done}
+        self.running = {number: job for number, job in self.running.items() if number not in done}
         if done:
             time.sleep(0.001)  # a step holds the interpreter: let the other threads send the next requests
 

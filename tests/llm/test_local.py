@@ -13,7 +13,7 @@ import pytest
 
 from reasonembed.errors import DataError, ModelError
 from reasonembed.llm.client import Llm
-from reasonembed.llm.local import LocalBackend, _context_length
+from reasonembed.llm.local import LocalBackend, _context_length, _Engine, _Job
 from reasonembed.llm.open import open_llm
 from reasonembed.llm.types import Message, Request, Sampling, user
 
@@ -140,6 +140,34 @@ def test_a_request_that_nobody_waits_for_leaves_the_others_alone(gguf, caplog):
         answers = asyncio.run(one_leaves(LocalBackend(gguf)))
     assert all(answer.completion_tokens for answer in answers)
     assert caplog.text.count("loaded in") == 1  # the engine that it left is the one that answered the others
+
+
+def test_prompts_that_come_together_and_begin_alike_are_read_once(gguf, llm, monkeypatch):
+    """The first is read, then those that share its beginning join; where nobody waits for it any more, the next is the first."""
+    monkeypatch.setattr("reasonembed.llm.local.BATCHED_TOKENS", 64)  # so that a prompt takes several steps
+    requests = [
+        ask("one and the same beginning " * 20 + end, max_tokens=30) for end in ("left", "first", "second", "third")
+    ]
+
+    async def answered():
+        engine, loop = _Engine(gguf, 1, 1024), asyncio.get_running_loop()
+        left, *others = [_Job(request, loop, loop.create_future()) for request in requests]
+        for job in (left, *others):
+            engine.add(job)
+        engine.step()
+        assert list(engine.running.values()) == [left]
+        left.future.cancel()
+        joined = []
+        while engine.jobs():
+            engine.step()
+            joined.append(len(engine.running))
+            await asyncio.sleep(0)
+        return joined, [job.future.result().text for job in others]
+
+    joined, texts = asyncio.run(answered())
+    assert joined[0] == 1
+    assert max(joined) >= 2
+    assert texts == [llm.answer(request).text for request in requests[1:]]
 
 
 def test_what_is_cached_needs_no_model(gguf, tmp_path, monkeypatch):

@@ -46,6 +46,7 @@ _SOURCE = (
 _POINTS = re.compile(
     rf"\b(?:the|this|that|these)\s+(?:above|given|provided|following|attached|aforementioned|preceding|source|original)\s+{_SOURCE}\b"
     rf"|\b(?:this|given\s+the)\s+(?:passage|excerpt|paragraph|content|article)\b"
+    r"|\bthe\s+(?:passage|excerpt)\b(?!\s+(?:of|through|between|from|to|into|over|across|along|in)\b)"
     rf"|\b(?:according\s+to|based\s+on|described\s+in|mentioned\s+in|stated\s+in|discussed\s+in|explained\s+in|from|in)\s+the\s+"
     rf"(?:passage|excerpt|content|article|paragraph)\b(?!\s+of\b)"
     rf"|\b(?:described|mentioned|discussed|stated|given|provided|explained)\s+(?:above|in\s+the\s+(?:text|passage|content))\b"

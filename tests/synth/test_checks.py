@@ -110,6 +110,8 @@ BAND = (8, 12)
     ("why " * 16, "too long"),
     ("赌场每个月的收入几乎相同请问这可以用什么样的原理来解释", "language"),
     ("Given the passage, why does a casino earn the same?", "points to its source"),
+    ("Why, in the context of the passage, does a casino earn the same?", "points to its source"),
+    ("What evidence does the passage provide that a casino earns the same?", "points to its source"),
     ("Based on the passage, why does a casino earn the same?", "points to its source"),
     ("Why does the given theorem explain what a casino earns here?", "points to its source"),
     ("As described above, why would a casino earn the same sum?", "points to its source"),
@@ -131,6 +133,8 @@ def test_the_tolerance_is_a_share_of_the_ends_of_the_band():
     "Consider the following function. Is it continuous at the origin?",
     "In the given triangle the angles are known. What is missing?",
     "My code prints the text twice. What is wrong with the loop?",
+    "Why is the passage through the strait safer at slack water than when the tide runs?",
+    "How does the passage of a current through a coil turn a needle beside it?",
 ])  # fmt: skip
 def test_innocent_words_do_not_point_to_the_source(query):
     assert problem(query, SOURCE, (5, 30), RULES) is None

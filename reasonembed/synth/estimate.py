@@ -36,6 +36,9 @@ T = 2.353
 """Student's t, 3 degrees of freedom, 95%: half the width of a 90% interval in standard errors, from 4 parts."""
 Z = 1.645
 """The same of the normal distribution."""
+UNSEEN = 3.0
+"""What is not seen in n tries is, at 95%, rarer than 3 / n ("rule of three", -ln 0.05 = 3.0): of the others, factor - 1 times n, 3 times
+factor - 1 may be asked again or be lost where nothing was in the sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +183,8 @@ def estimate_from(config: SynthConfig, parts: Sequence[Mapping[str, StageReport]
     """Multiply what was measured.
 
     The total of a number over all sources is N / n times that of the n sampled; its spread follows from the deviation s of the
-    quarters, with the correction for a finite number of sources: T * N / n * sqrt(PARTS * (1 - n / N)) * s.
+    quarters, with the correction for a finite number of sources: T * N / n * sqrt(PARTS * (1 - n / N)) * s. Of equal quarters it is
+    that of what was not seen (`UNSEEN`).
 
     Args:
         config: Of the whole run.
@@ -250,10 +254,14 @@ def _domain(config: SynthConfig, report: StageReport) -> tuple[float, StageEstim
 def _stage(grown: Sequence[StageReport], factor: float) -> StageEstimate:
     """One stage of the whole run, from its reports after each quarter."""
     whole = grown[-1]
+    tries = whole.requests or whole.counts["written"]
 
     def amount(values: Sequence[float]) -> Amount:
         steps = [after - before for before, after in itertools.pairwise((0, *values))]
-        return Amount(values[-1] * factor, T * factor * sqrt(len(steps) * (1 - 1 / factor)) * stdev(steps))
+        spread = T * factor * sqrt(len(steps) * (1 - 1 / factor)) * stdev(steps)
+        if not spread and tries:
+            spread = UNSEEN * (factor - 1) * values[-1] / tries
+        return Amount(values[-1] * factor, spread)
 
     tokens = amount([report.completion_tokens for report in grown])
     hours: Amount | None = Amount(whole.seconds / 3600, 0)

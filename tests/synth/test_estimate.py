@@ -35,12 +35,13 @@ def parts(*generated, left=90, written=10, **whole):
     return made
 
 
-def test_equal_quarters_are_multiplied_without_a_spread(tmp_path):
+def test_equal_quarters_are_multiplied_and_may_have_missed_what_is_rare(tmp_path):
     made = estimate_from(config(tmp_path, None), parts(5, 10, 15, 20, seconds=36.0))
     assert (made.sample, made.sources) == (10, 100)
     sources, queries = made.stages
     assert (queries.requests.mean, queries.completion_tokens.mean, queries.cost.mean) == (80, 200, pytest.approx(2.0))
-    assert queries.completion_tokens.spread == 0
+    # 8 requests are a tenth of all; of the other 72, 3/8 may be asked again and none of them seen: 27, with 20/8 tokens each
+    assert (queries.requests.spread, queries.completion_tokens.spread) == (27, pytest.approx(67.5))
     assert queries.hours.mean == pytest.approx(0.1)
     assert sources.hours.mean == pytest.approx(0.001)
     assert made.total.hours.mean == pytest.approx(0.101)
@@ -60,6 +61,7 @@ def test_the_spread_is_that_of_four_parts_of_a_finite_number(tmp_path):
 def test_a_sample_of_everything_is_known(tmp_path):
     made = estimate_from(config(tmp_path, 50), parts(4, 10, 14, 24, left=0))
     assert (made.sources, made.stages[1].completion_tokens.mean, made.stages[1].completion_tokens.spread) == (10, 24, 0)
+    assert made.stages[1].requests.spread == 0
 
 
 def test_what_the_cache_answered_has_no_rate(tmp_path):

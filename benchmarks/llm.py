@@ -30,7 +30,7 @@ from reasonembed.llm.prefixes import Prefixes
 from reasonembed.llm.prompts import load_prompt
 from reasonembed.llm.types import Answer, Request, user
 from reasonembed.synth.checks import Rules
-from reasonembed.synth.config import load_synth_config
+from reasonembed.synth.config import QueriesConfig, load_synth_config
 from reasonembed.synth.queries import FRAME, Order, orders, query_request, read_query
 from reasonembed.synth.settings import writing_of
 from reasonembed.synth.tasks import PROMPTS
@@ -120,7 +120,7 @@ def local(options: argparse.Namespace) -> None:
     write_json(ROOT / "benchmarks" / "results" / "llm_local.json", {**about, "rows": rows})
 
 
-def local_run(model: Path, asked: list[Request], wanted: list[Order], config: Any) -> dict[str, Any]:
+def local_run(model: Path, asked: list[Request], wanted: list[Order], config: QueriesConfig) -> dict[str, Any]:
     """One run, without loading the model."""
     rules = Rules(config.tolerance, config.longest_copy, config.overlap)
     with open_llm(model, cache=None) as llm:

@@ -12,7 +12,7 @@ import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import sqrt
+from math import isclose, sqrt
 from pathlib import Path
 from statistics import stdev
 from typing import TYPE_CHECKING, Any
@@ -259,7 +259,7 @@ def _stage(grown: Sequence[StageReport], factor: float) -> StageEstimate:
     def amount(values: Sequence[float]) -> Amount:
         steps = [after - before for before, after in itertools.pairwise((0, *values))]
         spread = T * factor * sqrt(len(steps) * (1 - 1 / factor)) * stdev(steps)
-        if not spread and tries:
+        if tries and isclose(min(steps), max(steps)):
             spread = UNSEEN * (factor - 1) * values[-1] / tries
         return Amount(values[-1] * factor, spread)
 

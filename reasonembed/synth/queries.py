@@ -21,6 +21,8 @@ from reasonembed.synth.tasks import PROMPTS, Writing
 from reasonembed.types import Document, SynthQuery
 
 FRAME = "prompts/queries/frame.txt"
+"""The rules stand before the document, where the paper has them behind it (paper.md 1.2): all prompts of a run begin with them, and a
+local model reads that once (`llm.prefixes`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ def test_equal_quarters_are_multiplied_and_may_have_missed_what_is_rare(tmp_path
     assert (queries.requests.mean, queries.completion_tokens.mean, queries.cost.mean) == (80, 200, pytest.approx(2.0))
     # 8 requests are a tenth of all; of the other 72, 3/8 may be asked again and none of them seen: 27, with 20/8 tokens each
     assert (queries.requests.spread, queries.completion_tokens.spread) == (27, pytest.approx(67.5))
+    assert queries.cost.spread == pytest.approx(0.675)  # its quarters are equal but for rounding
     assert queries.hours.mean == pytest.approx(0.1)
     assert sources.hours.mean == pytest.approx(0.001)
     assert made.total.hours.mean == pytest.approx(0.101)

@@ -15,7 +15,7 @@ class Tiny:
     engine = SimpleNamespace(name="none", dtype="float32")
 
     def __init__(self, fingerprint="tiny-1", limit=40):
-        self.fingerprint, self.embedded = fingerprint, []
+        self.fingerprint, self.embedded, self.asked, self.n_truncated = fingerprint, [], [], 0
         self.checkpoint = SimpleNamespace(document_max_length=limit, path="tiny")
 
     def count_tokens(self, texts):
@@ -23,6 +23,13 @@ class Tiny:
 
     def encode_corpus(self, texts):
         self.embedded += texts
+        return self._vectors(texts)
+
+    def encode_queries(self, texts, *, instruction=None, max_length=None, progress=False):
+        self.asked += texts
+        return self._vectors(texts)
+
+    def _vectors(self, texts):
         digests = [hashlib.sha256(text.encode()).digest() for text in texts]
         vectors = np.array([np.frombuffer(digest, np.uint16) for digest in digests])[:, :8].astype(np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -14,6 +14,7 @@ from reasonembed.cli.options import (
     Device,
     Dtype,
     Engine,
+    Expansion,
     Json,
     LlmPlace,
     MaxLength,
@@ -93,6 +94,7 @@ class _Options:
     no_cache: bool
     markdown: bool
     as_json: bool
+    expansion: list[Path] | None = None
 
 
 @app.command("beir")
@@ -103,6 +105,7 @@ def beir(
         Path | None, typer.Option(help="Score only the queries whose ids stand in this file, one a line.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the task; default: the folder's.")] = None,
+    expansion: Expansion = None,
     model: Model = None,
     bm25: Bm25 = None,
     pipeline: PipelineName = None,
@@ -134,12 +137,15 @@ def beir(
 
     A folder whose judgements are one file for several sets is read with its split and a list of query ids:
     reasonembed eval beir stacks/ --split all --queries-file stacks-test.txt
+
+    With documents expanded by questions that they answer (not those that are scored):
+    reasonembed eval beir theoremqa/ --expansion synth/2_queries.jsonl
     """
     from reasonembed.io.beir import read_beir, read_ids
 
     options = _Options(
         model, bm25, pipeline, llm, rewrites, sample, seed, protocol, out, k, instruction, max_length, engine, device,
-        dtype, revision, trust_remote_code, against, no_cache, markdown, as_json,
+        dtype, revision, trust_remote_code, against, no_cache, markdown, as_json, expansion,
     )  # fmt: skip
     wanted = None if queries_file is None else read_ids(queries_file)
     keep = None if wanted is None else wanted.__contains__
@@ -285,6 +291,8 @@ def _retriever(options: _Options, open_things: contextlib.ExitStack) -> Retrieve
 
     if options.pipeline is None and (options.llm is not None or options.rewrites is not None):
         raise typer.BadParameter("--llm and --rewrites need a --pipeline")
+    if options.expansion and (options.bm25 is not None or options.pipeline is not None):
+        raise typer.BadParameter("--expansion is for a model alone, without --bm25 and --pipeline")
     if options.bm25 is not None:
         if options.model is not None or options.pipeline is not None:
             raise typer.BadParameter("--bm25 and --model or --pipeline exclude each other")
@@ -302,12 +310,14 @@ def _retriever(options: _Options, open_things: contextlib.ExitStack) -> Retrieve
 def _dense(options: _Options) -> DenseRetriever:
     from reasonembed.encode.embedder import Embedder
     from reasonembed.evaluation.retrievers import DenseRetriever
+    from reasonembed.search.expansion import read_questions
 
     embedder = Embedder(
         model_place(options.model), engine=options.engine, device=options.device, dtype=options.dtype,
         revision=options.revision, trust_remote_code=options.trust_remote_code,
     )  # fmt: skip
-    return DenseRetriever(embedder, cache=not options.no_cache)
+    questions = read_questions(options.expansion) if options.expansion else ()
+    return DenseRetriever(embedder, cache=not options.no_cache, questions=questions)
 
 
 def _pipeline(source: str, options: _Options) -> Pipeline:

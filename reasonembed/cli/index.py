@@ -28,6 +28,7 @@ def index(
         int | None, typer.Option(help="Longest passage in tokens; default: the model's limit, at most 512.")
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Read and embed everything again.")] = False,
+    expansion: options.Expansion = None,
     skip_empty: options.SkipEmpty = False,
     json: options.Json = False,
     engine: options.Engine = "auto",
@@ -46,9 +47,14 @@ def index(
     Example:  reasonembed index handbook/ notes.pdf -o index/
 
     Example:  reasonembed index docs.jsonl -o index/
+
+    With questions that the documents answer (`reasonembed synth run` writes such a file), which move the vectors of
+    the documents towards them; the index keeps them when it is brought up to date, and forgets them with --full:
+    reasonembed index docs.jsonl -o index/ --expansion synth/2_queries.jsonl
     """
     from reasonembed.encode.embedder import Embedder
     from reasonembed.io.manifest import read_json
+    from reasonembed.search.expansion import read_questions
     from reasonembed.search.index import REPORT, build_index
 
     opened_with = {"name_or_path": options.model_place(model), "revision": revision, "max_length": max_length}
@@ -56,9 +62,10 @@ def index(
         model, engine=engine, device=device, dtype=dtype, max_length=max_length, revision=revision,
         trust_remote_code=trust_remote_code,
     )  # fmt: skip
+    questions = read_questions(expansion) if expansion else None
     manifest = build_index(
         inputs, out, embedder, opened_with=opened_with, skip_empty=skip_empty, max_tokens=max_tokens, full=full,
-        progress=True,
+        questions=questions, progress=True,
     )  # fmt: skip
     report = {**read_json(out / REPORT), **manifest}
     if manifest["run"]["rebuilt"]:
@@ -70,6 +77,9 @@ def index(
         f"{out}: {manifest['count']:,} documents, {manifest['dim']} dimensions, model {embedder.name}; "
         f"{manifest['n_truncated']:,} texts cut, {manifest['n_empty']:,} empty ones left out"
     )
+    if told := manifest["expansion"]:
+        of = f"expanded by {told['questions']:,} questions of {told['documents']:,} documents"
+        typer.echo(of + f"; {told['unknown']:,} are of documents that are not there" * bool(told["unknown"]))
     _show(report, out / REPORT)
     typer.echo(f'Ask it:  reasonembed search {out} "your question"')
 

@@ -43,6 +43,14 @@ LlmPlace = Annotated[
         help="Language model: URL of an OpenAI-compatible server, .gguf file, OpenVINO folder.",
     ),
 ]
+Expansion = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE",
+        help="Questions that documents answer, to move their vectors towards: JSON lines with source (id of the document) "
+        "and text; may be given several times.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON alone on standard output.")]
 
 

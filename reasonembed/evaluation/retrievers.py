@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from reasonembed.errors import DataError
 from reasonembed.evaluation.plan import Plan, Wanted, make_plan
 from reasonembed.types import Hit, RetrievalTask, Run
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from reasonembed.encode.embedder import Embedder
+    from reasonembed.search.expansion import Question
 
     Vectors = npt.NDArray[np.float32]
 
@@ -61,21 +63,29 @@ class DenseRetriever:
         embedder: The model.
         cache: Keep vectors by content, so that a second run embeds nothing.
         cache_dir: Where; None is `encode.cache.default_cache_dir()`.
+        questions: Questions that documents answer, by which their vectors are expanded (`search.expansion`). Keep those
+            apart that are scored: equal ones are refused, since they would find themselves.
     """
 
-    def __init__(self, embedder: Embedder, *, cache: bool = True, cache_dir: Path | str | None = None) -> None:
+    def __init__(
+        self, embedder: Embedder, *, cache: bool = True, cache_dir: Path | str | None = None, questions: Sequence[Question] = (),
+    ) -> None:  # fmt: skip
         self.embedder = embedder
         self.cache = cache
         self.cache_dir = cache_dir
+        self.questions = questions
 
     def plan(self, task: RetrievalTask, wanted: Wanted) -> Plan:
         """See `make_plan`."""
         return make_plan(task, self.embedder, wanted)
 
     def describe(self) -> dict[str, Any]:
-        """The embedder's own description, with the fingerprint of its weights."""
+        """The embedder's own description, with the fingerprint of its weights, and that of the questions of an expansion."""
+        from reasonembed.search.expansion import identity
+
         fingerprint = self.embedder.fingerprint
-        return {"retriever": "dense, exact search", **self.embedder.describe(), "fingerprint": fingerprint}
+        expansion = {"expansion": identity(self.questions)} if self.questions else {}
+        return {"retriever": "dense, exact search", **self.embedder.describe(), "fingerprint": fingerprint, **expansion}
 
     def retrieve(self, task: RetrievalTask, plan: Plan, *, progress: bool = False) -> Retrieved:
         """Embed documents and queries, then search.
@@ -87,6 +97,7 @@ class DenseRetriever:
 
         Raises:
             ModelError: A length beyond what the model takes.
+            DataError: No question of the expansion is of a document of this task, or one is a query of it.
         """
         from reasonembed.search.exact import ExactSearcher
 
@@ -94,6 +105,7 @@ class DenseRetriever:
             [document.content for document in task.documents],
             "document", None, plan.document_max_length, progress,
         )  # fmt: skip
+        documents, expansion_facts = self._expanded(task, documents, plan, progress)
         queries, query_facts = self.encode(
             [query.text for query in task.queries], "query", plan.instruction, plan.query_max_length, progress
         )
@@ -105,8 +117,24 @@ class DenseRetriever:
             "documents": document_facts,
             "queries": query_facts,
             "search_seconds": round(time.perf_counter() - started, 3),
+            **expansion_facts,
         }
         return Retrieved(run_of(self.embedder.name, task, hits), facts)
+
+    def _expanded(
+        self, task: RetrievalTask, documents: Vectors, plan: Plan, progress: bool
+    ) -> tuple[Vectors, dict[str, Any]]:
+        """The vectors after the expansion, and how many questions of how many documents there were."""
+        if not self.questions:
+            return documents, {}
+        from reasonembed.search.expansion import expanded, match_questions
+
+        _refuse_own(task, self.questions)
+        matched = match_questions(self.questions, [document.id for document in task.documents])
+        texts = [question.text for question in matched.questions]
+        questions, facts = self.encode(texts, "query", plan.instruction, plan.query_max_length, progress)
+        facts |= {"documents": len(set(matched.owners.tolist())), "unknown": matched.unknown}
+        return expanded(documents, questions, matched.owners), {"expansion": facts}
 
     def encode(
         self, texts: list[str], kind: Kind, instruction: str | None, max_length: int | None, progress: bool
@@ -242,6 +270,20 @@ class _Counting:
     ) -> Vectors:
         self.texts += len(documents)
         return self._embedder.encode_corpus(documents, max_length=max_length, progress=progress)
+
+
+def _refuse_own(task: RetrievalTask, questions: Sequence[Question]) -> None:
+    """Refuse an expansion by what is scored."""
+    asked = {_plain(query.text) for query in task.queries}
+    if own := [question.text for question in questions if _plain(question.text) in asked]:
+        raise DataError(
+            f"{len(own):,} of {len(questions):,} questions of the expansion are queries of {task.name}, the first: {own[0][:80]!r}",
+            fix="leave out what is scored",
+        )
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def exclusions(task: RetrievalTask) -> list[frozenset[str]] | None:

@@ -292,12 +292,14 @@ class ExactSearcher:
 
     @classmethod
     def load(
-        cls, folder: Path | str, *, mmap: bool = True, backend: str = "auto", device: str | None = None, dtype: str = "auto",
+        cls, folder: Path | str, *, vectors_file: str = VECTORS_FILE, mmap: bool = True, backend: str = "auto",
+        device: str | None = None, dtype: str = "auto",
     ) -> ExactSearcher:  # fmt: skip
         """Open what `save` wrote; the vectors stay on disk and are read as they are searched.
 
         Args:
             folder: Holds `vectors.npy` and `ids.json`.
+            vectors_file: Name of another file of vectors with the same ids.
             mmap: False reads the vectors into memory.
             backend: See `ExactSearcher`.
             device: See `ExactSearcher`.
@@ -314,7 +316,7 @@ class ExactSearcher:
             raise DataError(
                 "field 'ids' must be a list of strings", path=folder / IDS_FILE, fix="build the index again"
             )
-        vectors = open_vectors(folder / VECTORS_FILE, mmap=mmap)
+        vectors = open_vectors(folder / vectors_file, mmap=mmap)
         return cls.of(ids, vectors, source=folder, backend=backend, device=device, dtype=dtype)
 
     @classmethod

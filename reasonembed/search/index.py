@@ -5,6 +5,7 @@
     ids.json          ids in the same order
     documents.jsonl   {id, title, text} a line; near-duplicates that were left out stand there too
     offsets.npy       (count, 2) int64, the bytes at which the line of each document starts and ends
+    questions.jsonl, expanded.npy    where documents were expanded by questions, see `expanded_index`
     report.json       what was read, left out and why
     sources.json, lines.npy, digests.npy, signatures.u32    for the next build, see `passage_files`
 
@@ -25,16 +26,19 @@ import numpy.typing as npt
 from reasonembed.errors import DataError, MismatchError, ReasonEmbedError
 from reasonembed.io.manifest import read_json
 from reasonembed.io.vectors import open_array
-from reasonembed.search.exact import ExactSearcher
+from reasonembed.search.exact import VECTORS_FILE, ExactSearcher
 from reasonembed.types import Document, Hit
 
 if TYPE_CHECKING:
     from reasonembed.encode.embedder import Embedder
+    from reasonembed.search.expansion import Question
 
 MANIFEST = "index.json"
 DOCUMENTS = "documents.jsonl"
 OFFSETS = "offsets.npy"
 REPORT = "report.json"
+EXPANDED = "expanded.npy"
+QUESTIONS = "questions.jsonl"
 FORMAT = 2
 REOPEN = frozenset(
     ("name_or_path", "revision", "engine", "dtype", "max_length", "pooling", "query_format", "instruction",
@@ -68,6 +72,7 @@ def build_index(
     skip_empty: bool = False,
     max_tokens: int | None = None,
     full: bool = False,
+    questions: Sequence[Question] | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Make an index of documents, or bring one up to date; it replaces the one that is there when it is whole.
@@ -89,13 +94,16 @@ def build_index(
         skip_empty: Leave out empty documents of named JSON-lines files instead of refusing them.
         max_tokens: Longest passage of prose; None takes the model's limit, at most 512.
         full: Make everything again.
+        questions: Questions that the documents answer, by which their vectors are expanded (`search.expansion`).
+            None keeps those of the index that is there, but for `full`; an empty list drops them.
         progress: Show progress bars.
 
     Returns:
         The manifest that was written, and under `run` what this run did.
 
     Raises:
-        DataError: The input is wrong (file and line), or `out` is a folder that is no index.
+        DataError: The input is wrong (file and line), `out` is a folder that is no index, or no question is of
+            a document that is there.
         MissingExtraError: A package that reads this kind of file is not installed.
         StorageError: Another process is building this index, or it could not be written whole; the old one stays.
     """
@@ -103,7 +111,7 @@ def build_index(
 
     return build(
         inputs, out, embedder, opened_with=opened_with, skip_empty=skip_empty, max_tokens=max_tokens, full=full,
-        progress=progress,
+        questions=questions, progress=progress,
     )  # fmt: skip
 
 
@@ -153,7 +161,7 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 def _open(folder: Path, overrides: Mapping[str, Any]) -> Index:
     manifest = _read_manifest(folder)
-    searcher = ExactSearcher.load(folder)
+    searcher = ExactSearcher.load(folder, vectors_file=EXPANDED if manifest.get("expansion") else VECTORS_FILE)
     offsets = open_array(folder / OFFSETS, ndim=2, dtype="int64")
     if not len(searcher) == len(offsets) == manifest["count"]:
         raise MismatchError(

@@ -29,6 +29,8 @@ from reasonembed.io.manifest import fingerprint, now, versions, write_json
 from reasonembed.io.vectors import open_vectors, write_vectors
 from reasonembed.progress import progress_bar
 from reasonembed.search.exact import IDS_FILE, VECTORS_FILE
+from reasonembed.search.expanded_index import questions_of, write_expansion
+from reasonembed.search.expansion import Question, identity
 from reasonembed.search.index import FORMAT, MANIFEST, OFFSETS, REPORT, open_index, parse_line
 from reasonembed.search.passage_files import (
     Passages,
@@ -91,6 +93,7 @@ class Job:
     embedder: Embedder
     reopen: Mapping[str, Any]
     settings: Settings
+    questions: Sequence[Question]
     progress: bool
 
 
@@ -103,6 +106,7 @@ def build(
     skip_empty: bool,
     max_tokens: int | None,
     full: bool,
+    questions: Sequence[Question] | None,
     progress: bool,
 ) -> dict[str, Any]:
     """See `search.index.build_index`."""
@@ -115,8 +119,11 @@ def build(
     reopen = {"name_or_path": str(embedder.checkpoint.path)} if opened_with is None else dict(opened_with)
     reopen = {"engine": embedder.engine.name, "dtype": embedder.engine.dtype, **reopen}
     settings = Settings(wanted, skip_empty, limit, reader_versions())
-    job = Job(Path(os.path.realpath(out)), embedder, reopen, settings, progress)
-    _refuse_foreign(job.out)
+    place = Path(os.path.realpath(out))
+    _refuse_foreign(place)
+    if questions is None:
+        questions = [] if full else questions_of(place)
+    job = Job(place, embedder, reopen, settings, questions, progress)
     found = find_inputs(inputs, job.out)
     with sole_writer(job.out) as folder:
         log = VectorLog(folder, model=embedder.fingerprint, dim=embedder.dim, anew=full)
@@ -148,7 +155,8 @@ def _build(
         write_array(folder / OFFSETS, offsets)
         Sources(asdict(job.settings), found.skipped, tuple(rows)).write(folder)
         content = fingerprint([passages.checksum, offsets.tobytes()])
-        manifest = _manifest(job, rows, passages, len(ids), content)
+        expansion = write_expansion(folder, job.embedder, job.questions, ids, progress=job.progress)
+        manifest = {**_manifest(job, rows, passages, len(ids), content), "expansion": expansion}
         run = _run(found, known, old, encoded, rebuilt, started, changed=True)
         write_json(folder / REPORT, _report(found, rows, passages, repeats, manifest, run))
         write_json(folder / MANIFEST, manifest)
@@ -185,6 +193,8 @@ def _same(job: Job, found: Inputs, rows: Sequence[SourceRow | None], old: Old) -
     """Whether a new index would be the old one; new dates of the same files are noted in it."""
     sources = Sources(asdict(job.settings), found.skipped, tuple(row for row in rows if row is not None))
     if len(sources.rows) < len(rows) or dict(old.manifest["opened_with"]) != dict(job.reopen):
+        return False
+    if identity(job.questions) != (old.manifest.get("expansion") or {}).get("fingerprint"):
         return False
     if sources.undated() != (old.sources and old.sources.undated()):
         return False

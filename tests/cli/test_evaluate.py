@@ -54,6 +54,19 @@ def invoke(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "120"})
 
 
+def test_beir_with_documents_expanded_by_questions(beir, tiny_qwen3, tmp_path):
+    (tmp_path / "q.jsonl").write_text(_lines({"source": word, "text": f"Tell of the {word}."} for word in WORDS))
+    command = ("eval", "beir", beir, "--model", tiny_qwen3, "--json")
+    plain, moved = invoke(*command), invoke(*command, "--expansion", tmp_path / "q.jsonl")
+    assert moved.exit_code == 0, moved.output
+    facts = json.loads(moved.stdout)["results"][0]["made_by"]["expansion"]
+    assert (facts["texts"], facts["documents"], facts["unknown"]) == (10, 10, 0)
+    assert "expansion" not in json.loads(plain.stdout)["results"][0]["made_by"]
+    refused = invoke("eval", "beir", beir, "--bm25", "lucene", "--expansion", tmp_path / "q.jsonl")
+    assert refused.exit_code == 2
+    assert "--expansion is for a model alone" in refused.output
+
+
 def test_beir_with_bm25_writes_and_prints(beir, tmp_path):
     result = invoke("eval", "beir", beir, "--bm25", "lucene", "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output

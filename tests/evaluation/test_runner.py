@@ -16,6 +16,7 @@ from reasonembed.evaluation.plan import Wanted, make_plan
 from reasonembed.evaluation.retrievers import BM25Retriever, DenseRetriever
 from reasonembed.evaluation.runner import evaluate, read_result, read_results
 from reasonembed.io.trec import read_run
+from reasonembed.search.expansion import Question, expanded
 from reasonembed.types import Document, Qrels, Query, RetrievalTask
 
 WORDS = [
@@ -104,6 +105,26 @@ def test_excluded_documents_are_left_out_before_the_cut(embedder):
             assert not ids & {hit.id for hit in run.hits[query]}
         if isinstance(system, DenseRetriever):
             assert {len(hits) for hits in run.hits.values()} == {5}
+
+
+def test_documents_expanded_by_questions(embedder, tmp_path):
+    task = make_task()
+    questions = [Question(document.id, f"Where is the {document.title} used?") for document in task.documents[:9]]
+    made = evaluate(task, DenseRetriever(embedder, questions=[*questions, Question("gone", "What?")]), out=tmp_path)
+    facts = made.made_by["expansion"]
+    assert (facts["texts"], facts["documents"], facts["unknown"]) == (9, 9, 1)
+    plain = embedder.encode_corpus([document.content for document in task.documents])
+    asked = embedder.encode_queries([question.text for question in questions], instruction=made.made_by["instruction"])
+    queries = embedder.encode_queries([query.text for query in task.queries], instruction=made.made_by["instruction"])
+    scores = queries @ expanded(plain, asked, np.arange(9)).T
+    for query, row in zip(task.queries, scores, strict=True):
+        assert made.run.hits[query.id][0].score == pytest.approx(row.max(), abs=1e-5)
+    other = evaluate(task, DenseRetriever(embedder), out=tmp_path / "plain")
+    assert made.made_by["evaluation"] != other.made_by["evaluation"]
+    with pytest.raises(
+        DataError, match="1 of 10 questions of the expansion are queries of tiny, the first: ' which MATRIX"
+    ):
+        evaluate(task, DenseRetriever(embedder, questions=[*questions, Question("d0", " which MATRIX  is meant?")]))
 
 
 class _Forbidden:

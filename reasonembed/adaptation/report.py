@@ -24,7 +24,13 @@ EXAMPLES = 10
 FOUND = 3
 """Passages shown of what each model found."""
 PASSAGE_CHARS, QUERY_CHARS = 200, 1000
-_SYSTEMS = {"before": "starting model", "after": "tuned model", "bm25": "BM25"}
+_SYSTEMS = {
+    "before": "starting model",
+    "after": "tuned model",
+    "before-expanded": "starting model, documents expanded",
+    "after-expanded": "tuned model, documents expanded",
+    "bm25": "BM25",
+}
 _METRICS = {"ndcg@10": "nDCG@10", "recall@1": "recall@1", "recall@10": "recall@10", "mrr@10": "MRR@10"}
 _DONE = ("seconds", "finished", "requests", "prompt_tokens", "completion_tokens")
 _LINKS = {"synth": "training data", "training": "training"}
@@ -37,9 +43,9 @@ class Example:
     Attributes:
         text: Of the question.
         before: nDCG@10 of the starting model.
-        after: Of the tuned model.
+        after: Of the system that is compared with it.
         relevant: Ids of its documents.
-        found: System -> ids, best first.
+        found: System -> ids, best first; the start before the other.
     """
 
     text: str
@@ -99,7 +105,8 @@ def _scores(folder: Folder) -> str:
     count = len(_result(folder, "before").scores.per_query["ndcg@10"])
     said = (
         f"{count:,} questions about held-out documents, searched among all {folder.steps['index']['passages']:,} passages. Difference, "
-        "interval (bootstrap) and p (permutation test) are of nDCG@10, paired over questions."
+        "interval (bootstrap) and p (permutation test) are of nDCG@10, paired over questions. Documents are expanded by the training "
+        "questions and the half of the held-out ones that is not searched for."
     )
     return section("Scores", table(head, rows), note(said))
 
@@ -108,7 +115,7 @@ def _steps(steps: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for name, facts in steps.items():
         if name == "choice":
-            facts = {key: facts[key] for key in ("better", "seconds")}
+            facts = {key: facts[key] for key in ("better", "candidate", "seconds")}
         counted = ", ".join(
             f"{key.replace('_', ' ')} {_said(value)}" for key, value in facts.items() if key not in _DONE
         )
@@ -145,11 +152,12 @@ def _decisions(decisions: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _examples(folder: Folder, texts: Mapping[str, str], relevant: Mapping[str, frozenset[str]]) -> list[Example]:
     """All test questions, the largest gain first."""
-    values = {system: _result(folder, system).scores.per_query["ndcg@10"] for system in ("before", "after")}
-    runs = {system: _run(folder, system) for system in ("before", "after")}
+    systems = ("before", folder.steps["expanded"]["candidate"])
+    before, after = (_result(folder, system).scores.per_query["ndcg@10"] for system in systems)
+    runs = {system: _run(folder, system) for system in systems}
     examples = [
         Example(
-            text, values["before"][query], values["after"][query], relevant[query],
+            text, before[query], after[query], relevant[query],
             {system: run.get(query, ()) for system, run in runs.items()},
         )
         for query, text in texts.items()
@@ -172,7 +180,7 @@ def _questions(title: str, examples: Sequence[Example], texts: Mapping[str, Docu
 def _example(example: Example, texts: Mapping[str, Document]) -> str:
     sides = [
         _side(f"{_SYSTEMS[system]}: {100 * value:.1f}", example.found[system], example.relevant, texts)
-        for system, value in (("before", example.before), ("after", example.after))
+        for system, value in zip(example.found, (example.before, example.after), strict=True)
     ]
     asked = [_passage(texts[key], "relevant") for key in sorted(example.relevant)]
     return (

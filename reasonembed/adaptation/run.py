@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from reasonembed.adaptation import steps, tuning
 from reasonembed.adaptation.budget import Forecast, Rates, Sources, forecast_rows, plan_sources
 from reasonembed.adaptation.config import DEFAULTS, AdaptConfig, synthesis
+from reasonembed.adaptation.expanding import SUFFIX
 from reasonembed.adaptation.folder import Folder
 from reasonembed.adaptation.report import REPORT, write_report
 from reasonembed.adaptation.split import Part
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _URLS = ("http://", "https://")
+CANDIDATES = {
+    "after": "the tuned model",
+    "before-expanded": "the starting model, with documents expanded by questions,",
+    "after-expanded": "the tuned model, with documents expanded by questions,",
+}
 _BUDGET = ("hours", "budget_requests")
 
 
@@ -42,18 +48,21 @@ class AdaptResult:
     """What an adaptation gave.
 
     Attributes:
-        better: Whether the tuned model finds more, and not by chance.
+        better: Whether the candidate finds more, and not by chance: what dev questions prefer of the tuned model, the
+            starting model with documents expanded by questions, and both together.
+        expanded: Whether the documents of the index are expanded.
         before: nDCG@10 of the starting model on the test questions, in [0, 1].
-        after: The same of the tuned model.
+        after: The same of the candidate.
         gain: after - before.
         p: Of the paired permutation test.
-        model: Directory of the better model.
+        model: Directory of the model to search with.
         index: The documents, embedded with it.
         report: The page that tells it all.
         sentence: The answer in plain words.
     """
 
     better: bool
+    expanded: bool
     before: float
     after: float
     gain: float
@@ -271,20 +280,23 @@ def _train_and_judge(job: steps.Job) -> None:
     folder.decide("training", lambda: tuning.decide_training(job))
     folder.step("training", lambda: tuning.tune(job))
     folder.step("after", lambda: tuning.score(job, "after", tuning.tuned(job)))
+    folder.step("expanded", lambda: tuning.score_expanded(job))
     made = folder.step("choice", lambda: tuning.choose(job))
-    names = ("better", "mean_a", "mean_b", "difference", "p_permutation", "n_queries")
+    names = ("better", "candidate", "mean_a", "mean_b", "difference", "p_permutation", "n_queries")
     found = {name: made[name] for name in names}
     write_report(folder, sentence_of(found, index=folder / "index", model=job.config.model))
     folder.finish({**found, "start": job.model})
 
 
 def _result(folder: Folder, out: Path) -> AdaptResult:
-    found = folder.result
-    assert found is not None
-    model = out / "training/model" if found["better"] else Path(found["start"])
+    assert folder.result is not None
+    found = {"candidate": "after", **folder.result}  # what runs compared before documents were expanded
+    tuned, expanded = found["candidate"].startswith("after"), found["candidate"].endswith(SUFFIX)
+    model = out / "training/model" if found["better"] and tuned else Path(found["start"])
     return AdaptResult(
-        found["better"], found["mean_b"], found["mean_a"], found["difference"], found["p_permutation"], model, out / "index",
-        out / REPORT, sentence_of(found, index=out / "index", model=folder.settings["model"]),
+        found["better"], found["better"] and expanded, found["mean_b"], found["mean_a"], found["difference"],
+        found["p_permutation"], model, out / "index", out / REPORT,
+        sentence_of(found, index=out / "index", model=folder.settings["model"]),
     )  # fmt: skip
 
 
@@ -292,18 +304,19 @@ def sentence_of(found: dict[str, object], *, index: Path, model: str) -> str:
     """The answer in plain words.
 
     Args:
-        found: `better`, `mean_a` (tuned), `mean_b` (start), `difference`, `p_permutation`, `n_queries`.
+        found: `better`, `candidate`, `mean_a` (of the candidate), `mean_b` (of the start), `difference`, `p_permutation`, `n_queries`.
         index: To search.
         model: That was started from.
     """
     after, before, gain, p = (float(str(found[name])) for name in ("mean_a", "mean_b", "difference", "p_permutation"))
     chance = "p < 0.001" if p < 0.001 else f"p {p:.3f}"
     figures = f"nDCG@10 {100 * before:.1f} -> {100 * after:.1f}, {chance}, {found['n_queries']} test questions"
+    name = CANDIDATES[str(found["candidate"])]
     search = f'Search it: reasonembed search {index} "your question"'
     if found["better"]:
         more = f"{gain / before:.0%} more of what is asked" if before else "what the starting model does not"
-        return f"The tuned model finds {more} ({figures}). {search}"
-    why = "the gain may be chance" if gain > 0 else "the tuned model finds no more"
+        return f"{name[0].upper()}{name[1:]} finds {more} ({figures}). {search}"
+    why = "the gain may be chance" if gain > 0 else f"{name} finds no more"
     keep = "the default" if model == DEFAULT_MODEL else model
     return f"It does not help here: {why} ({figures}); keep {keep}. {search}"
 

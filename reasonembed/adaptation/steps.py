@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from reasonembed.dataset.negatives import KnownQuery
     from reasonembed.encode.embedder import Embedder
     from reasonembed.llm.client import Llm
+    from reasonembed.search.expansion import Question
     from reasonembed.search.views import View
     from reasonembed.synth.config import SynthConfig
 
@@ -95,14 +96,17 @@ def index_documents(job: Job) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def build(job: Job, embedder: Embedder, *, max_tokens: int | None = None) -> dict[str, Any]:
-    """Bring `index/` up to date, made by a model."""
+def build(
+    job: Job, embedder: Embedder, *, max_tokens: int | None = None, questions: Sequence[Question] = ()
+) -> dict[str, Any]:
+    """Bring `index/` up to date, made by a model, its documents expanded by questions."""
     from reasonembed.search.index import build_index
 
     told = {"name_or_path": str(embedder.checkpoint.path.absolute()), "instruction": embedder.checkpoint.instruction}
     return build_index(
-        job.docs, job.folder / "index", embedder, opened_with=told, max_tokens=max_tokens, progress=job.progress
-    )
+        job.docs, job.folder / "index", embedder, opened_with=told, max_tokens=max_tokens, questions=questions,
+        progress=job.progress,
+    )  # fmt: skip
 
 
 def split(job: Job) -> dict[str, Any]:

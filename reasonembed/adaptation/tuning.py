@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from reasonembed.adaptation.budget import EPOCHS, LEAST_SAMPLES, Steps, batch_queries, plan_steps, training_seconds
 from reasonembed.adaptation.config import DATASET, AdaptConfig, training
+from reasonembed.adaptation.expanding import SUFFIX, all_questions, score_dev, score_test
 from reasonembed.adaptation.folder import Folder
 from reasonembed.adaptation.steps import Job, build
 from reasonembed.training.config import changed
@@ -183,10 +184,31 @@ def compared(folder: Folder, a: str, b: str) -> Comparison:
     return replace(compare_queries(*values), n_queries=len(relevance))
 
 
+def score_expanded(job: Job) -> dict[str, Any]:
+    """Scores with expanded documents, `scores/before-expanded` and `scores/after-expanded`, and which system is to be compared.
+
+    The dev questions choose among the tuned model, the start with expanded documents, and both together; without dev questions it
+    is the tuned model.
+    """
+    dev: dict[str, float] = {}
+    for name, embedder in (("after", tuned(job)), ("before", job.start)):
+        for system, expand in ((name, False), (name + SUFFIX, True)):
+            if system != "before" and (found := score_dev(job, embedder, expand=expand)) is not None:
+                dev[system] = found
+        score_test(job, embedder, name + SUFFIX)
+    candidate = max(dev, key=dev.__getitem__, default="after")
+    why = ", ".join(f"{system} {100 * value:.1f}" for system, value in dev.items())
+    logger.info("compared with the start: %s (dev: %s)", candidate, why or "no questions")
+    return {"candidate": candidate, **{f"dev {system}": value for system, value in dev.items()}}
+
+
 def choose(job: Job, *, level: float = 0.05) -> dict[str, Any]:
-    """Whether the tuned model is better: a gain that is not by chance (permutation test); if so, the index becomes its own."""
-    found = compared(job.folder, "after", "before")
+    """Whether the candidate is better: a gain that is not by chance (permutation test); if so, the index becomes its own."""
+    candidate = job.folder.steps["expanded"]["candidate"]
+    found = compared(job.folder, candidate, "before")
     better = found.difference > 0 and found.p_permutation < level
     if better:
-        build(job, tuned(job), max_tokens=job.folder.steps["index"]["max_tokens"])
-    return {"better": better, **asdict(found)}
+        embedder = tuned(job) if candidate.startswith("after") else job.start
+        questions = all_questions(job) if candidate.endswith(SUFFIX) else []
+        build(job, embedder, max_tokens=job.folder.steps["index"]["max_tokens"], questions=questions)
+    return {"better": better, "candidate": candidate, **asdict(found)}

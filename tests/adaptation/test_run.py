@@ -83,8 +83,9 @@ def sourced(start, asked, tmp_path_factory):
 
 def test_the_answer_is_that_of_the_scores(won):
     result, run, _, _ = won
+    candidate = read_json(run / "manifest.json")["result"]["candidate"]
     after, before = (
-        read_results(run / f"scores/{name}")["beir/test"].scores.per_query["ndcg@10"] for name in ("after", "before")
+        read_results(run / f"scores/{name}")["beir/test"].scores.per_query["ndcg@10"] for name in (candidate, "before")
     )
     assert after.keys() == before.keys()
     expected = compare_queries(list(after.values()), list(before.values()))
@@ -207,7 +208,7 @@ def test_where_nothing_can_be_learned_the_start_stays(start, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(("before", "gain", "p", "better", "said"), [
-    (0.5, 0.1, 0.0004, True, "finds 20% more of what is asked (nDCG@10 50.0 -> 60.0, p < 0.001, 40 test questions)"),
+    (0.5, 0.1, 0.0004, True, "The tuned model finds 20% more of what is asked (nDCG@10 50.0 -> 60.0, p < 0.001, 40 test questions)"),
     (0.0, 0.1, 0.01, True, "finds what the starting model does not (nDCG@10 0.0 -> 10.0, p 0.010"),
     (0.5, 0.1, 0.2, False, "does not help here: the gain may be chance (nDCG@10 50.0 -> 60.0, p 0.200, 40 test questions); keep m."),
     (0.5, -0.1, 0.01, False, "does not help here: the tuned model finds no more (nDCG@10 50.0 -> 40.0"),
@@ -215,6 +216,7 @@ def test_where_nothing_can_be_learned_the_start_stays(start, tmp_path, monkeypat
 def test_the_sentence(before, gain, p, better, said):
     found = {
         "better": better,
+        "candidate": "after",
         "mean_a": before + gain,
         "mean_b": before,
         "difference": gain,
@@ -222,6 +224,8 @@ def test_the_sentence(before, gain, p, better, said):
         "n_queries": 40,
     }
     assert said in sentence_of(found, index=Path("run/index"), model="m")
+    expanded = sentence_of({**found, "candidate": "after-expanded"}, index=Path("run/index"), model="m")
+    assert "he tuned model, with documents expanded by questions, finds" in expanded or "may be chance" in expanded
 
 
 # --- with a language model ------------------------------------------------------------------------------------------------------

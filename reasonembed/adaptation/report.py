@@ -93,6 +93,8 @@ def _result(folder: Folder, system: str) -> Result:
 def _scores(folder: Folder) -> str:
     rows = []
     for system, name in _SYSTEMS.items():
+        if not (folder / f"scores/{system}").is_dir():
+            continue
         means = _result(folder, system).scores.means
         beside = ("-", "-", "-")
         if system != "before":

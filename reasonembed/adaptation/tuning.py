@@ -33,6 +33,9 @@ PROBE_STEPS = 4
 """Small steps by which the time of a query is measured; the first, which is slower, does not count."""
 LEAST_STEPS = 30
 """Steps below which the batch is halved where the hours allow no more; a guess of ours."""
+LEAST_COVERAGE = 0.2
+"""Share of the passages that need a question for documents to be expanded. With a fifth the two textbooks gained a little, with a
+fortieth nothing (docs/lab.md, 12)."""
 START_STEP = 100
 """Step from which reasoning intensity weighs (paper.md 2.1); a tenth of a training that is shorter than 1,000 steps."""
 
@@ -187,9 +190,14 @@ def compared(folder: Folder, a: str, b: str) -> Comparison:
 def score_expanded(job: Job) -> dict[str, Any]:
     """Scores with expanded documents, `scores/before-expanded` and `scores/after-expanded`, and which system is to be compared.
 
-    The dev questions choose among the tuned model, the start with expanded documents, and both together; without dev questions it
-    is the tuned model.
+    The dev questions choose among the tuned model, the start with expanded documents, and both together. Without dev questions, or
+    with questions of fewer than `LEAST_COVERAGE` of the passages, it is the tuned model.
     """
+    asked, passages = len({one.source for one in all_questions(job)}), job.folder.steps["index"]["passages"]
+    counts = {"passages with questions": asked}
+    if asked < LEAST_COVERAGE * passages:
+        logger.info("documents are not expanded: %d of %d passages have a question", asked, passages)
+        return {"candidate": "after", **counts}
     dev: dict[str, float] = {}
     for name, embedder in (("after", tuned(job)), ("before", job.start)):
         for system, expand in ((name, False), (name + SUFFIX, True)):
@@ -197,9 +205,9 @@ def score_expanded(job: Job) -> dict[str, Any]:
                 dev[system] = found
         score_test(job, embedder, name + SUFFIX)
     candidate = max(dev, key=dev.__getitem__, default="after")
-    why = ", ".join(f"{system} {100 * value:.1f}" for system, value in dev.items())
-    logger.info("compared with the start: %s (dev: %s)", candidate, why or "no questions")
-    return {"candidate": candidate, **{f"dev {system}": value for system, value in dev.items()}}
+    said = ", ".join(f"{system} {100 * value:.1f}" for system, value in dev.items())
+    logger.info("compared with the start: %s (dev: %s)", candidate, said or "no questions")
+    return {"candidate": candidate, **counts, **{f"dev {system}": value for system, value in dev.items()}}
 
 
 def choose(job: Job, *, level: float = 0.05) -> dict[str, Any]:

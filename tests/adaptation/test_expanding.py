@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from adaptation_small import TRAIN, documents, small, words
+from adaptation_small import TRAIN, documents, pairs, small, words
 
 from reasonembed import Embedder
 from reasonembed.adaptation.expanding import (
@@ -77,6 +77,16 @@ def test_the_index_knows_all_questions_and_is_of_the_model_that_won(arbitrary):
     found = index.search_many([one.text for one in held], 10)
     hits = [one.source in {hit.document.id for hit in row} for row, one in zip(found, held, strict=True)]
     assert np.mean(hits) > result.after + 0.1  # now each is among the questions of its document
+
+
+def test_few_questions_do_not_expand(start, tmp_path, monkeypatch):
+    monkeypatch.setattr("reasonembed.adaptation.tuning.LEAST_COVERAGE", 1.01)
+    config = small(start, pairs=pairs(tmp_path / "pairs.csv"), train={**TRAIN, "optimiser.steps": 2})
+    result = adapt([documents(tmp_path / "docs")], tmp_path / "run", config=config, progress=False)
+    step = read_json(tmp_path / "run/manifest.json")["steps"]["expanded"]
+    assert (step["candidate"], step["passages with questions"]) == ("after", 160)
+    assert not (tmp_path / "run/scores/after-expanded").exists()
+    assert "documents expanded" not in result.report.read_text()
 
 
 def _job(run):

@@ -11,8 +11,8 @@ or, without a language model at hand, with the questions of `data/written/books.
 
 `write` makes a file `OUT/BOOK/MODULE.md` a module, its sections as headings. `pairs` names each question's file, as a user would.
 `judge` searches every exercise of the books of a finished run (written by people, seen by nobody in the run) among all its passages
-with the starting model, the tuned model and BM25: module hit@1 and hit@10, the share of exercises with a passage of their own module
-among the first 1 and 10; the models paired by permutation test.
+with the starting model, the tuned model, either with documents expanded by all questions of the run, and BM25: module hit@1 and
+hit@10, the share of exercises with a passage of their own module among the first 1 and 10; paired with the start by permutation test.
 """
 
 from __future__ import annotations
@@ -32,10 +32,13 @@ from reasonembed.encode.embedder import Embedder
 from reasonembed.evaluation.significance import compare_queries
 from reasonembed.io.atomic import atomic_write
 from reasonembed.io.documents import read_documents
+from reasonembed.io.jsonl import read_jsonl
 from reasonembed.io.manifest import read_json, write_json
 from reasonembed.search.bm25 import BM25Searcher
 from reasonembed.search.exact import ExactSearcher
-from reasonembed.types import Hit
+from reasonembed.search.expansion import Question, expanded, match_questions
+from reasonembed.synth.folder import Run
+from reasonembed.types import Document, Hit
 
 DEPTHS = (1, 10)
 WRITTEN = Path(__file__).parents[1] / "data/written/books.jsonl.gz"
@@ -79,37 +82,66 @@ def _check_books(told: Iterable[str], found: Collection[str]) -> None:
 
 
 def judge(data: Path, run: Path) -> None:
-    """A table of the three systems; stored as `exercises.json` in the run."""
+    """A table of the systems; stored as `exercises.json` in the run."""
     documents = list(read_documents([run / "corpus.jsonl"]))
     modules = [Path(document_of(document.id)).stem for document in documents]
     asked = [row for row in rows(data / "exercises.jsonl.gz") if row["module"].partition("/")[2] in set(modules)]
-    ids, queries = [document.id for document in documents], [row["text"] for row in asked]
-    of = dict(zip(ids, modules, strict=True))
+    queries, of = [row["text"] for row in asked], dict(zip((one.id for one in documents), modules, strict=True))
     models = {"start": read_json(run / "manifest.json")["result"]["start"], "tuned": str(run / "training/model")}
     hits = {}
     for name, place in models.items():
-        embedder, searcher = Embedder(place, engine="torch"), ExactSearcher()
-        length = embedder.checkpoint.document_max_length  # as the run's own scores: their vectors are in the cache
-        texts = [document.content for document in documents]
-        searcher.add(ids, cached_encode(embedder, texts, kind="document", max_length=length, progress=True))
-        hits[name] = searcher.search(embedder.encode_queries(queries), max(DEPTHS))
+        hits |= _dense(name, Embedder(place, engine="torch"), documents, queries, questions_of(run))
     words = BM25Searcher()
-    words.add(ids, [document.content for document in documents])
+    words.add(list(of), [document.content for document in documents])
     hits["BM25"] = words.search(queries, max(DEPTHS))
     found = {
         name: {depth: _hit(lists, asked, of, depth) for depth in DEPTHS} for name, lists in hits.items()
     }  # name -> depth -> (n,)
     print(f"{len(asked):,} exercises, {len(documents):,} passages of {len(set(modules)):,} modules")
+    kept: dict[str, object] = {}
     for name, by_depth in found.items():
-        print(f"{name:8}", "  ".join(f"hit@{depth} {100 * values.mean():.2f}" for depth, values in by_depth.items()))
-    kept: dict[str, object] = {
-        name: {f"hit@{d}": float(v.mean()) for d, v in row.items()} for name, row in found.items()
-    }
-    for depth in DEPTHS:
-        made = compare_queries(found["tuned"][depth].astype(float), found["start"][depth].astype(float))
-        print(f"tuned against start, hit@{depth}: {100 * made.difference:+.2f}, p {made.p_permutation:.4f}")
-        kept[f"p hit@{depth}"] = made.p_permutation
+        kept[name] = {f"hit@{depth}": float(values.mean()) for depth, values in by_depth.items()}
+        said = [f"hit@{depth} {100 * values.mean():.2f}" for depth, values in by_depth.items()]
+        if name not in ("start", "BM25"):
+            for depth, values in by_depth.items():
+                p = compare_queries(values.astype(float), found["start"][depth].astype(float)).p_permutation
+                said.append(f"p hit@{depth} {p:.4f}")
+                kept[f"p hit@{depth} {name}"] = p
+        print(f"{name:16}", "  ".join(said))
     write_json(run / "exercises.json", kept)
+
+
+def questions_of(run: Path) -> list[Question]:
+    """All questions of a run with their passages: the user's pairs, and those that were written, held out or not."""
+    questions = []
+    if (run / "pairs.jsonl").is_file():
+        questions += [
+            Question(one, row["query"]) for _, row in read_jsonl(run / "pairs.jsonl") for one in row["documents"]
+        ]
+    for part in ("synth", "heldout/dev", "heldout/test"):
+        if (run / part / "manifest.json").is_file():
+            questions += [Question(query.source, query.text) for query in Run(run / part).queries()]
+    return questions
+
+
+def _dense(
+    name: str, embedder: Embedder, documents: list[Document], queries: list[str], questions: list[Question]
+) -> dict[str, list[list[Hit]]]:
+    """Hits of a model, with plain and with expanded documents."""
+    ids, length = [document.id for document in documents], embedder.checkpoint.document_max_length
+    contents = [document.content for document in documents]  # with the run's own length: their vectors are in the cache
+    vectors = {name: cached_encode(embedder, contents, kind="document", max_length=length, progress=True)}
+    matched = match_questions(questions, ids)
+    texts = [question.text for question in matched.questions]
+    print(f"{len(texts):,} questions of {len(set(matched.owners.tolist())):,} passages")
+    asked = cached_encode(embedder, texts, kind="query")
+    vectors[f"{name}, expanded"] = expanded(vectors[name], asked, matched.owners)
+    searched, hits = embedder.encode_queries(queries), {}
+    for system, of_system in vectors.items():
+        searcher = ExactSearcher()
+        searcher.add(ids, of_system)
+        hits[system] = searcher.search(searched, max(DEPTHS))
+    return hits
 
 
 def _hit(lists: list[list[Hit]], asked: list[dict[str, str]], of: dict[str, str], depth: int) -> np.ndarray:

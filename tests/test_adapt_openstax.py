@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-from adapt_openstax import pairs, write
+from adapt_openstax import judge, pairs, questions_of, write
 
 from reasonembed.adaptation.pairs import read_pairs
+from reasonembed.io.manifest import read_json, write_json
 from reasonembed.types import Document
 
 
@@ -54,3 +55,27 @@ def test_written_questions_become_pairs_with_the_file_of_their_module(tmp_path):
     assert not read.skipped
     with pytest.raises(SystemExit, match="no such book: rocks"):
         pairs(tmp_path / "none.csv", ["rocks"])
+
+
+def test_exercises_judge_the_models_of_a_run_and_their_expanded_documents(tiny, tmp_path, capsys):
+    run, words = tmp_path / "run", ("kelvin", "mitosis", "quasar", "enzyme", "nebula", "virus")
+    rows = [{"id": f"b/m{place}.md#L1", "title": "", "text": f"On the {word}."} for place, word in enumerate(words)]
+    asked = [
+        {"query": f"the {word}?", "documents": [rows[place]["id"]], "part": "train"} for place, word in enumerate(words)
+    ]
+    exercises = [{"module": f"b/m{place}", "text": f"the {word}!"} for place, word in enumerate(words)]
+    run.mkdir()
+    for name, lines in (("corpus", rows), ("pairs", asked)):
+        (run / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with gzip.open(tmp_path / "exercises.jsonl.gz", "wt") as file:
+        file.write("".join(json.dumps(line) + "\n" for line in [*exercises, {"module": "b/other", "text": "?"}]))
+    write_json(run / "manifest.json", {"result": {"start": str(tiny("bert"))}})
+    (run / "training").mkdir()
+    (run / "training/model").symlink_to(tiny("bert"))
+    judge(tmp_path, run)
+    kept = read_json(run / "exercises.json")
+    assert {"start", "tuned", "start, expanded", "tuned, expanded", "BM25", "p hit@1 tuned, expanded"} <= set(kept)
+    assert kept["start"] == kept["tuned"]
+    assert kept["BM25"]["hit@1"] == 1
+    assert "6 exercises, 6 passages of 6 modules" in capsys.readouterr().out
+    assert [one.source for one in questions_of(run)] == [row["id"] for row in rows]

@@ -9,7 +9,7 @@
     synth/                  synthesis over train.jsonl
     data/                   training samples: synth.jsonl, pairs.jsonl
     training/               run directory of the training
-    scores/before, after, bm25
+    scores/before, after, before-expanded, after-expanded, bm25
     llm.sqlite              answers of the language model
     report.html
 

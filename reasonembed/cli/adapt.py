@@ -61,6 +61,7 @@ def adapt(
     """Tune a model to documents and say plainly whether it helps; run it again after a stop, it goes on where it was.
 
     A part of the documents is held out; the model is trained on questions about the others, and scored on questions about these.
+    Documents expanded by the questions, without training, are tried as well; the index is made with what is better.
 
     Example:  reasonembed adapt handbook/ -o runs/handbook --llm model.gguf --hours 8 --estimate
 

@@ -9,7 +9,7 @@ document that nobody has asked about yet.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -160,12 +160,10 @@ def halves(held: Mapping[str, Sequence[Question]]) -> dict[str, int]:
     >>> halves({key: [Question(source, "")] for key, source in (("1", "a"), ("2", "b"), ("3", "a"))})
     {'1': 0, '2': 0, '3': 1}
     """
-    return dict(_halves(held))
-
-
-def _halves(held: Mapping[str, Sequence[Question]]) -> Iterator[tuple[str, int]]:
     seen: Counter[str] = Counter()
+    half_of = {}
     for key, questions in held.items():
         source = questions[0].source
-        yield key, seen[source] % 2
+        half_of[key] = seen[source] % 2
         seen[source] += 1
+    return half_of

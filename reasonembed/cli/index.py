@@ -77,7 +77,7 @@ def index(
         f"{out}: {manifest['count']:,} documents, {manifest['dim']} dimensions, model {embedder.name}; "
         f"{manifest['n_truncated']:,} texts cut, {manifest['n_empty']:,} empty ones left out"
     )
-    if told := manifest["expansion"]:
+    if told := manifest.get("expansion"):  # an index of an earlier version does not say
         of = f"expanded by {told['questions']:,} questions of {told['documents']:,} documents"
         typer.echo(of + f"; {told['unknown']:,} are of documents that are not there" * bool(told["unknown"]))
     _show(report, out / REPORT)

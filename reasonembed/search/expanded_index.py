@@ -3,7 +3,8 @@
     questions.jsonl   {source, text} a line; those of documents that are not in the index stand there too, they may come back
     expanded.npy      (count, dim) float32, the vectors of `vectors.npy` after `search.expansion`
 
-Gets the folder of a new index with its plain vectors, gives the part of `index.json` that tells of the expansion.
+Gets the folder of a new index with its plain vectors, gives the part of `index.json` that tells of the expansion. Memory: the questions
+and their vectors, in float64 while they are summed; those of documents are read and written in blocks.
 """
 
 from __future__ import annotations

@@ -118,3 +118,27 @@ def test_limit_and_full(folder, tmp_path):
     assert "--full" in result.stderr
     result = runner.invoke(app, ["index", str(folder), "-o", out, "--max-tokens", "9999"])
     assert "max_tokens is 9999" in str(result.exception)
+
+
+def test_documents_are_expanded_by_questions(tmp_path, tiny_qwen3):
+    words = ("apple", "river", "engine")
+    rows = "".join(json.dumps({"id": word, "text": f"All about the {word}."}) + "\n" for word in words)
+    (tmp_path / "docs.jsonl").write_text(rows)
+    asked = [{"source": word, "text": f"Where is one {word}?"} for word in (*words[:2], "gone")]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    command = ["index", str(tmp_path / "docs.jsonl"), "-o", str(tmp_path / "index"), "-m", str(tiny_qwen3)]
+    made = runner.invoke(app, [*command, "--expansion", str(tmp_path / "q.jsonl")])
+    assert made.exit_code == 0, made.output
+    said = "expanded by 2 questions of 2 documents; 1 are of documents that are not there"
+    assert said in made.output
+    assert said in runner.invoke(app, command).output  # they are kept
+    assert "expanded by" not in runner.invoke(app, [*command, "--full"]).output
+    manifest = json.loads((tmp_path / "index/index.json").read_text())
+    manifest.pop("expansion")  # as an earlier version wrote it
+    (tmp_path / "index/index.json").write_text(json.dumps(manifest))
+    again = runner.invoke(app, command)
+    assert again.exit_code == 0, again.output
+    assert "1 unchanged" in again.output
+    (tmp_path / "q.jsonl").write_text('{"source": "apple"}\n')
+    refused = runner.invoke(app, [*command, "--expansion", str(tmp_path / "q.jsonl")])
+    assert "q.jsonl:1: field 'text' is missing" in str(refused.exception)

@@ -26,18 +26,17 @@ from pathlib import Path
 import numpy as np
 from dev_sets import rows
 
+from reasonembed.adaptation.expanding import all_questions
 from reasonembed.adaptation.split import document_of
 from reasonembed.encode.cache import cached_encode
 from reasonembed.encode.embedder import Embedder
 from reasonembed.evaluation.significance import compare_queries
 from reasonembed.io.atomic import atomic_write
 from reasonembed.io.documents import read_documents
-from reasonembed.io.jsonl import read_jsonl
 from reasonembed.io.manifest import read_json, write_json
 from reasonembed.search.bm25 import BM25Searcher
 from reasonembed.search.exact import ExactSearcher
 from reasonembed.search.expansion import Question, expanded, match_questions
-from reasonembed.synth.folder import Run
 from reasonembed.types import Document, Hit
 
 DEPTHS = (1, 10)
@@ -90,7 +89,7 @@ def judge(data: Path, run: Path) -> None:
     models = {"start": read_json(run / "manifest.json")["result"]["start"], "tuned": str(run / "training/model")}
     hits = {}
     for name, place in models.items():
-        hits |= _dense(name, Embedder(place, engine="torch"), documents, queries, questions_of(run))
+        hits |= _dense(name, Embedder(place, engine="torch"), documents, queries, all_questions(run))
     words = BM25Searcher()
     words.add(list(of), [document.content for document in documents])
     hits["BM25"] = words.search(queries, max(DEPTHS))
@@ -109,19 +108,6 @@ def judge(data: Path, run: Path) -> None:
                 kept[f"p hit@{depth} {name}"] = p
         print(f"{name:16}", "  ".join(said))
     write_json(run / "exercises.json", kept)
-
-
-def questions_of(run: Path) -> list[Question]:
-    """All questions of a run with their passages: the user's pairs, and those that were written, held out or not."""
-    questions = []
-    if (run / "pairs.jsonl").is_file():
-        questions += [
-            Question(one, row["query"]) for _, row in read_jsonl(run / "pairs.jsonl") for one in row["documents"]
-        ]
-    for part in ("synth", "heldout/dev", "heldout/test"):
-        if (run / part / "manifest.json").is_file():
-            questions += [Question(query.source, query.text) for query in Run(run / part).queries()]
-    return questions
 
 
 def _dense(

@@ -8,9 +8,8 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-if workers := os.environ.get(
-    "PYTEST_XDIST_WORKER_COUNT"
-):  # or each worker, and each process of it, would take all cores
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    # a worker and the processes that its tests start take their share of the cores
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
 sys.path.insert(0, str(Path(__file__).parent))
 

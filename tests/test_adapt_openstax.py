@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-from adapt_openstax import judge, pairs, questions_of, write
+from adapt_openstax import judge, pairs, write
 
 from reasonembed.adaptation.pairs import read_pairs
 from reasonembed.io.manifest import read_json, write_json
@@ -77,5 +77,6 @@ def test_exercises_judge_the_models_of_a_run_and_their_expanded_documents(tiny, 
     assert {"start", "tuned", "start, expanded", "tuned, expanded", "BM25", "p hit@1 tuned, expanded"} <= set(kept)
     assert kept["start"] == kept["tuned"]
     assert kept["BM25"]["hit@1"] == 1
-    assert "6 exercises, 6 passages of 6 modules" in capsys.readouterr().out
-    assert [one.source for one in questions_of(run)] == [row["id"] for row in rows]
+    said = capsys.readouterr().out
+    assert "6 questions of 6 passages" in said
+    assert "6 exercises, 6 passages of 6 modules" in said

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reasonembed.adaptation.split import Part
@@ -30,19 +31,19 @@ SUFFIX = "-expanded"
 """Of a system whose documents are expanded."""
 
 
-def training_questions(job: Job) -> list[Question]:
-    """The user's and the written training questions with their documents."""
-    made = [Question(source, query) for query, documents in pairs_of(job, "train") for source in documents]
-    if (job.folder / "synth/manifest.json").is_file():
-        made += [Question(query.source, query.text) for query in Run(job.folder / "synth").queries()]
+def training_questions(run: Path) -> list[Question]:
+    """The user's and the written training questions of a run directory with their documents."""
+    made = [Question(source, query) for query, documents in pairs_of(run, "train") for source in documents]
+    if (run / "synth/manifest.json").is_file():
+        made += [Question(query.source, query.text) for query in Run(run / "synth").queries()]
     return list(dict.fromkeys(made))
 
 
-def held_out_questions(job: Job, part: Part) -> dict[str, list[Question]]:
+def held_out_questions(run: Path, part: Part) -> dict[str, list[Question]]:
     """Query id -> the question with each of its documents; empty where the part has no questions."""
-    if not (job.folder / part).is_dir():
+    if not (run / part).is_dir():
         return {}
-    task = read_beir(job.folder / part, split=part)
+    task = read_beir(run / part, split=part)
     texts = {query.id: query.text for query in task.queries}
     return {
         key: [Question(source, texts[key]) for source, grade in grades.items() if grade]
@@ -50,28 +51,29 @@ def held_out_questions(job: Job, part: Part) -> dict[str, list[Question]]:
     }
 
 
-def all_questions(job: Job) -> list[Question]:
+def all_questions(run: Path) -> list[Question]:
     """All there are, for the index that is searched in the end."""
-    held = [one for part in PARTS[1:] for questions in held_out_questions(job, part).values() for one in questions]
-    return [*training_questions(job), *held]
+    held = [one for part in PARTS[1:] for questions in held_out_questions(run, part).values() for one in questions]
+    return [*training_questions(run), *held]
 
 
 def score_dev(job: Job, embedder: Embedder, *, expand: bool) -> float | None:
     """nDCG@10 of the dev questions among all passages; None where there are none."""
-    held = held_out_questions(job, "dev")
+    run = job.folder.path
+    held = held_out_questions(run, "dev")
     if not held:
         return None
-    passages = read_beir(job.folder / "test").documents
-    task = replace(read_beir(job.folder / "dev", split="dev"), documents=passages)
-    retriever = CrossFitted(embedder, training_questions(job), held) if expand else DenseRetriever(embedder)
+    task = replace(read_beir(run / "dev", split="dev"), documents=read_beir(run / "test").documents)
+    retriever = CrossFitted(embedder, training_questions(run), held) if expand else DenseRetriever(embedder)
     return _evaluate(job, task, retriever, embedder, None).headline
 
 
 def score_test(job: Job, embedder: Embedder, name: str) -> float:
     """nDCG@10 of the test questions with expanded documents: `scores/NAME`."""
-    dev = [one for questions in held_out_questions(job, "dev").values() for one in questions]
-    retriever = CrossFitted(embedder, [*training_questions(job), *dev], held_out_questions(job, "test"))
-    return _evaluate(job, read_beir(job.folder / "test"), retriever, embedder, name).headline
+    run = job.folder.path
+    dev = [one for questions in held_out_questions(run, "dev").values() for one in questions]
+    retriever = CrossFitted(embedder, [*training_questions(run), *dev], held_out_questions(run, "test"))
+    return _evaluate(job, read_beir(run / "test"), retriever, embedder, name).headline
 
 
 def _evaluate(
@@ -108,7 +110,7 @@ class CrossFitted:
         made = [one for questions in self.held.values() for one in questions]
         return {
             **DenseRetriever(self.embedder).describe(),
-            "expansion": f"cross-fitted {identity([*self.known, *made])}",
+            "expanded_by": f"cross-fitted {identity([*self.known, *made])}",
         }
 
     def retrieve(self, task: RetrievalTask, plan: Plan, *, progress: bool = False) -> Retrieved:

@@ -164,11 +164,11 @@ def resolve_pairs(job: Job) -> dict[str, Any]:
     return {**{part: counts[part] for part in PARTS}, "skipped": len(read.skipped), "named": named}
 
 
-def pairs_of(job: Job, part: Part) -> list[tuple[str, tuple[str, ...]]]:
-    """(question, ids of its documents) of the user's pairs of a part."""
-    if job.config.pairs is None:
+def pairs_of(run: Path, part: Part) -> list[tuple[str, tuple[str, ...]]]:
+    """(question, ids of its documents) of the user's pairs of a part; none where the run has no pairs."""
+    if not (run / "pairs.jsonl").is_file():
         return []
-    rows = (row for _, row in read_jsonl(job.folder / "pairs.jsonl"))
+    rows = (row for _, row in read_jsonl(run / "pairs.jsonl"))
     return [(row["query"], tuple(row["documents"])) for row in rows if row["part"] == part]
 
 
@@ -178,7 +178,9 @@ def pairs_of(job: Job, part: Part) -> list[tuple[str, tuple[str, ...]]]:
 def wanted_questions(job: Job) -> dict[str, Wanted]:
     """Dev and test questions that the language model is to write: what the user's pairs do not give."""
     wanted, passages = {"dev": job.config.dev_queries, "test": job.config.test_queries}, job.folder.steps["split"]
-    return {part: Wanted(max(0, wanted[part] - len(pairs_of(job, part))), passages[part]) for part in PARTS[1:]}
+    return {
+        part: Wanted(max(0, wanted[part] - len(pairs_of(job.folder.path, part))), passages[part]) for part in PARTS[1:]
+    }
 
 
 def measure_rates(job: Job, llm: Llm) -> Rates:
@@ -231,7 +233,7 @@ def write_tasks(job: Job, heldout: Sequence[str]) -> dict[str, Any]:
     counts: dict[str, int] = {}
     documents = list(read_documents([job.folder / "corpus.jsonl"]))
     for part in PARTS[1:]:
-        queries = {f"pair-{number}": pair for number, pair in enumerate(pairs_of(job, part), start=1)}
+        queries = {f"pair-{number}": pair for number, pair in enumerate(pairs_of(job.folder.path, part), start=1)}
         if part in heldout:
             queries |= {
                 query.id: (query.text, (query.source,)) for query in Run(job.folder / f"heldout/{part}").queries()
@@ -348,7 +350,7 @@ def _from_pairs(job: Job, counts: Counter[str]) -> Iterator[TrainingSample]:
     """The user's training pairs."""
     from reasonembed.dataset.negatives import KnownQuery
 
-    pairs = [KnownQuery(query, documents) for query, documents in pairs_of(job, "train")]
+    pairs = [KnownQuery(query, documents) for query, documents in pairs_of(job.folder.path, "train")]
     yield from _with_negatives(job, pairs, counts)
 
 

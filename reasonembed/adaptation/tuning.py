@@ -193,7 +193,7 @@ def score_expanded(job: Job) -> dict[str, Any]:
     The dev questions choose among the tuned model, the start with expanded documents, and both together. Without dev questions, or
     with questions of fewer than `LEAST_COVERAGE` of the passages, it is the tuned model.
     """
-    asked, passages = len({one.source for one in all_questions(job)}), job.folder.steps["index"]["passages"]
+    asked, passages = len({one.source for one in all_questions(job.folder.path)}), job.folder.steps["index"]["passages"]
     counts = {"passages with questions": asked}
     if asked < LEAST_COVERAGE * passages:
         logger.info("documents are not expanded: %d of %d passages have a question", asked, passages)
@@ -217,6 +217,6 @@ def choose(job: Job, *, level: float = 0.05) -> dict[str, Any]:
     better = found.difference > 0 and found.p_permutation < level
     if better:
         embedder = tuned(job) if candidate.startswith("after") else job.start
-        questions = all_questions(job) if candidate.endswith(SUFFIX) else []
+        questions = all_questions(job.folder.path) if candidate.endswith(SUFFIX) else []
         build(job, embedder, max_tokens=job.folder.steps["index"]["max_tokens"], questions=questions)
     return {"better": better, "candidate": candidate, **asdict(found)}

@@ -84,8 +84,8 @@ class DenseRetriever:
         from reasonembed.search.expansion import identity
 
         fingerprint = self.embedder.fingerprint
-        expansion = {"expansion": identity(self.questions)} if self.questions else {}
-        return {"retriever": "dense, exact search", **self.embedder.describe(), "fingerprint": fingerprint, **expansion}
+        expanded = {"expanded_by": identity(self.questions)} if self.questions else {}
+        return {"retriever": "dense, exact search", **self.embedder.describe(), "fingerprint": fingerprint, **expanded}
 
     def retrieve(self, task: RetrievalTask, plan: Plan, *, progress: bool = False) -> Retrieved:
         """Embed documents and queries, then search.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -73,7 +72,7 @@ def test_the_index_knows_all_questions_and_is_of_the_model_that_won(arbitrary):
     index = open_index(result.index)
     assert index.manifest["expansion"]["questions"] == 480
     assert index.manifest["model_fingerprint"] == Embedder(result.model, engine="torch").fingerprint
-    held = [one for questions in held_out_questions(_job(run), "test").values() for one in questions]
+    held = [one for questions in held_out_questions(run, "test").values() for one in questions]
     found = index.search_many([one.text for one in held], 10)
     hits = [one.source in {hit.document.id for hit in row} for row, one in zip(found, held, strict=True)]
     assert np.mean(hits) > result.after + 0.1  # now each is among the questions of its document
@@ -89,20 +88,16 @@ def test_few_questions_do_not_expand(start, tmp_path, monkeypatch):
     assert "documents expanded" not in result.report.read_text()
 
 
-def _job(run):
-    return SimpleNamespace(folder=run, config=SimpleNamespace(pairs=run / "pairs.jsonl"))
-
-
 def test_a_part_has_only_its_own_questions(arbitrary):
     _, run = arbitrary
-    train = {one.source for one in training_questions(_job(run))}
+    train = {one.source for one in training_questions(run)}
     dev, test = (
-        {one.source for of in held_out_questions(_job(run), part).values() for one in of} for part in ("dev", "test")
+        {one.source for of in held_out_questions(run, part).values() for one in of} for part in ("dev", "test")
     )
     assert not train & dev
     assert not train & test
     assert not dev & test
-    assert len(all_questions(_job(run))) == 480
+    assert len(all_questions(run)) == 480
 
 
 # --- each half by the other -----------------------------------------------------------------------------------------------------

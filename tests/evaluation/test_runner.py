@@ -16,7 +16,7 @@ from reasonembed.evaluation.plan import Wanted, make_plan
 from reasonembed.evaluation.retrievers import BM25Retriever, DenseRetriever
 from reasonembed.evaluation.runner import evaluate, read_result, read_results
 from reasonembed.io.trec import read_run
-from reasonembed.search.expansion import Question, expanded
+from reasonembed.search.expansion import Question, expanded, identity
 from reasonembed.types import Document, Qrels, Query, RetrievalTask
 
 WORDS = [
@@ -112,6 +112,7 @@ def test_documents_expanded_by_questions(embedder, tmp_path):
     questions = [Question(document.id, f"Where is the {document.title} used?") for document in task.documents[:9]]
     made = evaluate(task, DenseRetriever(embedder, questions=[*questions, Question("gone", "What?")]), out=tmp_path)
     facts = made.made_by["expansion"]
+    assert made.made_by["expanded_by"] == identity([*questions, Question("gone", "What?")])
     assert (facts["texts"], facts["documents"], facts["unknown"]) == (9, 9, 1)
     plain = embedder.encode_corpus([document.content for document in task.documents])
     asked = embedder.encode_queries([question.text for question in questions], instruction=made.made_by["instruction"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from reasonembed.evaluation.published import Published
     from reasonembed.evaluation.retrievers import DenseRetriever, Retriever
     from reasonembed.evaluation.runner import Result
+    from reasonembed.search.expansion import Question
     from reasonembed.search.pipeline import Pipeline
     from reasonembed.types import RetrievalTask
 
@@ -291,33 +292,37 @@ def _retriever(options: _Options, open_things: contextlib.ExitStack) -> Retrieve
 
     if options.pipeline is None and (options.llm is not None or options.rewrites is not None):
         raise typer.BadParameter("--llm and --rewrites need a --pipeline")
-    if options.expansion and (options.bm25 is not None or options.pipeline is not None):
-        raise typer.BadParameter("--expansion is for a model alone, without --bm25 and --pipeline")
     if options.bm25 is not None:
         if options.model is not None or options.pipeline is not None:
             raise typer.BadParameter("--bm25 and --model or --pipeline exclude each other")
         if options.bm25 not in ("lucene", "bright"):
             raise typer.BadParameter(f"--bm25 is {options.bm25!r}, choose lucene or bright")
-        return BM25Retriever("bright" if options.bm25 == "bright" else "lucene")
+        return BM25Retriever("bright" if options.bm25 == "bright" else "lucene", questions=_questions(options))
     if options.pipeline is None:
         return _dense(options)
     from reasonembed.evaluation.pipeline import PipelineRetriever, needs_embedder
 
     pipeline = open_things.enter_context(_pipeline(options.pipeline, options))
-    return PipelineRetriever(pipeline, _dense(options) if needs_embedder(pipeline) else None)
+    dense = _dense(options) if needs_embedder(pipeline) else None
+    return PipelineRetriever(pipeline, dense, questions=_questions(options))
 
 
 def _dense(options: _Options) -> DenseRetriever:
     from reasonembed.encode.embedder import Embedder
     from reasonembed.evaluation.retrievers import DenseRetriever
-    from reasonembed.search.expansion import read_questions
 
     embedder = Embedder(
         model_place(options.model), engine=options.engine, device=options.device, dtype=options.dtype,
         revision=options.revision, trust_remote_code=options.trust_remote_code,
     )  # fmt: skip
-    questions = read_questions(options.expansion) if options.expansion else ()
-    return DenseRetriever(embedder, cache=not options.no_cache, questions=questions)
+    return DenseRetriever(embedder, cache=not options.no_cache, questions=_questions(options))
+
+
+def _questions(options: _Options) -> Sequence[Question]:
+    """Those of --expansion."""
+    from reasonembed.search.expansion import read_questions
+
+    return read_questions(options.expansion) if options.expansion else ()
 
 
 def _pipeline(source: str, options: _Options) -> Pipeline:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from reasonembed.errors import DataError
 from reasonembed.evaluation.plan import Plan, Wanted, make_plan, task_key
-from reasonembed.evaluation.retrievers import DenseRetriever, Retrieved, exclusions, run_of
+from reasonembed.evaluation.retrievers import DenseRetriever, Retrieved, exclusions, expanded_by, expanded_texts, run_of
 from reasonembed.search.bm25 import BM25Searcher
 from reasonembed.search.outcome import Corpus, Questions, Spent, total_spent
 from reasonembed.types import RetrievalTask
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from reasonembed.search.expansion import Question
     from reasonembed.search.pipeline import Pipeline
     from reasonembed.search.pipeline_config import DenseConfig
     from reasonembed.search.views import DenseView, View
@@ -34,16 +35,21 @@ class PipelineRetriever:
     Args:
         pipeline: Stays the caller's to close.
         dense: For its dense views; None where it has none.
+        questions: Questions that documents answer, by which every view is expanded (`search.expansion`); those of `dense`
+            where none are given.
 
     Raises:
         DataError: The pipeline has a dense view and there is no embedder for it.
     """
 
-    def __init__(self, pipeline: Pipeline, dense: DenseRetriever | None = None) -> None:
+    def __init__(
+        self, pipeline: Pipeline, dense: DenseRetriever | None = None, *, questions: Sequence[Question] = ()
+    ) -> None:  # fmt: skip
         self.pipeline = pipeline
         self.dense = dense if needs_embedder(pipeline) else None
         if self.dense is None and needs_embedder(pipeline):
             raise DataError(f"pipeline {pipeline.name} has a dense view", fix="give it a DenseRetriever")
+        self.questions = questions or (() if self.dense is None else self.dense.questions)
         self._task: str | None = None
 
     def plan(self, task: RetrievalTask, wanted: Wanted) -> Plan:
@@ -65,7 +71,7 @@ class PipelineRetriever:
         }  # fmt: skip
         return {
             **base, "retriever": "pipeline", "model": name, "embedder": base.get("model"), "bm25": words,
-            "pipeline": self.pipeline.describe(self._task),
+            "pipeline": self.pipeline.describe(self._task), **expanded_by(self.questions),
         }  # fmt: skip
 
     def retrieve(self, task: RetrievalTask, plan: Plan, *, progress: bool = False) -> Retrieved:
@@ -77,7 +83,8 @@ class PipelineRetriever:
             progress: Show progress bars.
 
         Raises:
-            DataError: An empty query, or rewrites from a file that lack a query.
+            DataError: An empty query, rewrites from a file that lack a query, or an expansion by what is scored or by no
+                document of this task.
             LlmError: A language model cannot be reached.
         """
         views = _Views(self, task, plan, progress)
@@ -120,17 +127,21 @@ class _Views:
         }
         self.opened: dict[str, View] = {}
         ids, texts = [document.id for document in task.documents], [document.content for document in task.documents]
-        vectors = None
+        questions, vectors = retriever.questions, None
         for name, view in retriever.pipeline.config.views.items():
             if view.kind == "bm25":
                 words = BM25Searcher(view.variant)
-                words.add(ids, texts)
+                expanded, expansion_facts = expanded_texts(task, questions)
+                words.add(ids, expanded)
+                self.facts = {**expansion_facts, **self.facts}
                 self.opened[name] = words
                 continue
             if vectors is None:
                 vectors, self.facts["documents"] = self._encoder().encode(
                     texts, "document", None, plan.document_max_length, progress
                 )
+                vectors, expansion_facts = self._encoder().expand(vectors, questions, task, plan, progress)
+                self.facts |= expansion_facts
             self.opened[name] = self._dense_view(view, ids, vectors)
 
     def _encoder(self) -> DenseRetriever:

@@ -63,8 +63,8 @@ class DenseRetriever:
         embedder: The model.
         cache: Keep vectors by content, so that a second run embeds nothing.
         cache_dir: Where; None is `encode.cache.default_cache_dir()`.
-        questions: Questions that documents answer, by which their vectors are expanded (`search.expansion`). Keep those
-            apart that are scored: equal ones are refused, since they would find themselves.
+        questions: Questions that documents answer, by which these are expanded (`search.expansion`). Keep those apart that
+            are scored: equal ones are refused, since they would find themselves.
     """
 
     def __init__(
@@ -81,11 +81,9 @@ class DenseRetriever:
 
     def describe(self) -> dict[str, Any]:
         """The embedder's own description, with the fingerprint of its weights, and that of the questions of an expansion."""
-        from reasonembed.search.expansion import identity
-
         fingerprint = self.embedder.fingerprint
-        expanded = {"expanded_by": identity(self.questions)} if self.questions else {}
-        return {"retriever": "dense, exact search", **self.embedder.describe(), "fingerprint": fingerprint, **expanded}
+        description = {**self.embedder.describe(), "fingerprint": fingerprint, **expanded_by(self.questions)}
+        return {"retriever": "dense, exact search", **description}
 
     def retrieve(self, task: RetrievalTask, plan: Plan, *, progress: bool = False) -> Retrieved:
         """Embed documents and queries, then search.
@@ -105,7 +103,7 @@ class DenseRetriever:
             [document.content for document in task.documents],
             "document", None, plan.document_max_length, progress,
         )  # fmt: skip
-        documents, expansion_facts = self._expanded(task, documents, plan, progress)
+        documents, expansion_facts = self.expand(documents, self.questions, task, plan, progress)
         queries, query_facts = self.encode(
             [query.text for query in task.queries], "query", plan.instruction, plan.query_max_length, progress
         )
@@ -121,20 +119,24 @@ class DenseRetriever:
         }
         return Retrieved(run_of(self.embedder.name, task, hits), facts)
 
-    def _expanded(
-        self, task: RetrievalTask, documents: Vectors, plan: Plan, progress: bool
+    def expand(
+        self, documents: Vectors, questions: Sequence[Question], task: RetrievalTask, plan: Plan, progress: bool
     ) -> tuple[Vectors, dict[str, Any]]:
-        """The vectors after the expansion, and how many questions of how many documents there were."""
-        if not self.questions:
+        """The vectors of a task's documents after an expansion, and how many questions of how many documents there were.
+
+        Raises:
+            DataError: No question is of a document of this task, or one is a query of it.
+        """
+        if not questions:
             return documents, {}
         from reasonembed.search.expansion import expanded, match_questions
 
-        _refuse_own(task, self.questions)
-        matched = match_questions(self.questions, [document.id for document in task.documents])
+        refuse_own(task, questions)
+        matched = match_questions(questions, [document.id for document in task.documents])
         texts = [question.text for question in matched.questions]
-        questions, facts = self.encode(texts, "query", plan.instruction, plan.query_max_length, progress)
+        vectors, facts = self.encode(texts, "query", plan.instruction, plan.query_max_length, progress)
         facts |= {"documents": len(set(matched.owners.tolist())), "unknown": matched.unknown}
-        return expanded(documents, questions, matched.owners), {"expansion": facts}
+        return expanded(documents, vectors, matched.owners), {"expansion": facts}
 
     def encode(
         self, texts: list[str], kind: Kind, instruction: str | None, max_length: int | None, progress: bool
@@ -182,15 +184,17 @@ class BM25Retriever:
 
     Args:
         variant: `lucene` or `bright`.
+        questions: As for `DenseRetriever`; their words are indexed behind those of the document that they are of.
 
     Raises:
         DataError: An unknown variant.
     """
 
-    def __init__(self, variant: Literal["lucene", "bright"] = "lucene") -> None:
+    def __init__(self, variant: Literal["lucene", "bright"] = "lucene", *, questions: Sequence[Question] = ()) -> None:
         from reasonembed.search.bm25 import BM25Searcher
 
         self.variant: Literal["lucene", "bright"] = variant
+        self.questions = questions
         self._description = BM25Searcher(variant).describe()
 
     def plan(self, task: RetrievalTask, wanted: Wanted) -> Plan:
@@ -205,6 +209,7 @@ class BM25Retriever:
             "engine": "bm25s",
             "dtype": "float32",
             **self._description,
+            **expanded_by(self.questions),
         }
 
     def retrieve(self, task: RetrievalTask, plan: Plan, *, progress: bool = False) -> Retrieved:
@@ -214,12 +219,16 @@ class BM25Retriever:
             task: The task.
             plan: The depth.
             progress: Not used; BM25 is quick.
+
+        Raises:
+            DataError: No question of the expansion is of a document of this task, or one is a query of it.
         """
         from reasonembed.search.bm25 import BM25Searcher
 
         started = time.perf_counter()
         searcher = BM25Searcher(self.variant)
-        searcher.add([document.id for document in task.documents], [document.content for document in task.documents])
+        texts, expansion_facts = expanded_texts(task, self.questions)
+        searcher.add([document.id for document in task.documents], texts)
         indexed = time.perf_counter()
         hits = searcher.search([query.text for query in task.queries], plan.depth, exclude=exclusions(task))
         ended = time.perf_counter()
@@ -227,6 +236,7 @@ class BM25Retriever:
             "documents": {"texts": len(task.documents), "cut": 0, "seconds": round(indexed - started, 3)},
             "queries": {"texts": len(task.queries), "cut": 0},
             "search_seconds": round(ended - indexed, 3),
+            **expansion_facts,
         }
         return Retrieved(run_of(f"bm25-{self.variant}", task, hits), facts)
 
@@ -272,7 +282,31 @@ class _Counting:
         return self._embedder.encode_corpus(documents, max_length=max_length, progress=progress)
 
 
-def _refuse_own(task: RetrievalTask, questions: Sequence[Question]) -> None:
+def expanded_by(questions: Sequence[Question]) -> dict[str, Any]:
+    """What a description says of an expansion: the fingerprint of its questions; nothing where there are none."""
+    from reasonembed.search.expansion import identity
+
+    return {"expanded_by": identity(questions)} if questions else {}
+
+
+def expanded_texts(task: RetrievalTask, questions: Sequence[Question]) -> tuple[list[str], dict[str, Any]]:
+    """What BM25 indexes of a task's documents, and how many questions of how many documents there were.
+
+    Raises:
+        DataError: There are questions and none is of a document of this task, or one is a query of it.
+    """
+    from reasonembed.search.expansion import expanded_text, match_questions, texts_by_source
+
+    if not questions:
+        return [document.content for document in task.documents], {}
+    refuse_own(task, questions)
+    matched = match_questions(questions, [document.id for document in task.documents])
+    asked = texts_by_source(matched.questions)
+    facts = {"texts": len(matched.questions), "documents": len(asked), "unknown": matched.unknown}
+    return [expanded_text(document, asked) for document in task.documents], {"expansion": facts}
+
+
+def refuse_own(task: RetrievalTask, questions: Sequence[Question]) -> None:
     """Refuse an expansion by what is scored."""
     asked = {_plain(query.text) for query in task.queries}
     if own := [question.text for question in questions if _plain(question.text) in asked]:

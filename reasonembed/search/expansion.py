@@ -1,8 +1,9 @@
-"""Document expansion by questions: the vector of a document is moved towards the questions that it answers.
+"""Document expansion by questions: the vector of a document is moved towards the questions that it answers, its words are joined by theirs.
 
 Gets unit vectors of documents and of questions, and which document answers each; gives unit vectors of the documents, so that
 search stays what it is: one vector a document. The idea is that of doc2query (Nogueira et al. 2019, arXiv:1904.08375), which
-appends such questions to the text for BM25; here their vectors are added. Nothing is trained but a linear map, in closed form.
+appends such questions to the text for BM25 (`expanded_text`); here their vectors are added too. Nothing is trained but a linear map,
+in closed form.
 
 A document `d` with `n` questions, whose vectors sum to `s`, becomes
 
@@ -25,6 +26,7 @@ import numpy.typing as npt
 from reasonembed.errors import DataError
 from reasonembed.io.jsonl import read_jsonl, text_field
 from reasonembed.io.manifest import fingerprint
+from reasonembed.types import Document
 
 PRIOR = 1.0
 """Questions that the predicted one counts as."""
@@ -77,6 +79,27 @@ def read_questions(files: Sequence[Path | str]) -> list[Question]:
 def identity(questions: Sequence[Question]) -> str | None:
     """32 hex digits over the questions in order; None where there are none."""
     return fingerprint([part for one in questions for part in (one.source, one.text)]) if questions else None
+
+
+def texts_by_source(questions: Sequence[Question]) -> dict[str, list[str]]:
+    """Id of a document -> the texts of its questions, in order."""
+    texts: dict[str, list[str]] = {}
+    for question in questions:
+        texts.setdefault(question.source, []).append(question.text)
+    return texts
+
+
+def expanded_text(document: Document, asked: Mapping[str, Sequence[str]]) -> str:
+    r"""What BM25 indexes of a document: its content and its questions behind it (doc2query, section 3 of the paper).
+
+    Args:
+        document: With its id.
+        asked: As `texts_by_source` gives it.
+
+    >>> expanded_text(Document("a", "Enzymes brown fruit."), {"a": ["Why does a pear go dark?"]})
+    'Enzymes brown fruit.\nWhy does a pear go dark?'
+    """
+    return "\n".join([document.content, *asked.get(document.id, ())])
 
 
 @dataclass(frozen=True, slots=True)

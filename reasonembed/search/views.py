@@ -12,8 +12,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from reasonembed.errors import DataError, StorageError
+from reasonembed.io.manifest import fingerprint
 from reasonembed.progress import progress_bar
 from reasonembed.search.bm25 import BM25Searcher, Variant
+from reasonembed.search.expanded_index import questions_of
+from reasonembed.search.expansion import expanded_text, texts_by_source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,10 +87,11 @@ def dense_view(index: Index, *, instruction: str | None = None) -> DenseView:
 def bm25_view(index: Index, variant: Variant = "lucene", *, progress: bool = False) -> BM25Searcher:
     """An index asked by its words; opened from `INDEX/bm25-VARIANT/`, or made from its texts and kept there.
 
-    Making it takes memory for all words of the corpus once (about 100 bytes a word); opening it maps the files.
+    Where the index was expanded, the words of a document's questions are indexed behind its own (`search.expansion`). Making it
+    takes memory for all words of the corpus once (about 100 bytes a word); opening it maps the files.
 
     Args:
-        index: Its `fingerprint` decides whether what is kept is still right.
+        index: Its `fingerprint`, and that of its questions, decide whether what is kept is still right.
         variant: `lucene` or `bright`.
         progress: Show a progress bar while it is made.
 
@@ -96,18 +100,21 @@ def bm25_view(index: Index, variant: Variant = "lucene", *, progress: bool = Fal
     """
     searcher = BM25Searcher(variant)
     folder = index.folder / f"bm25-{variant}"
+    expansion = index.manifest.get("expansion")
+    made_from = fingerprint([index.fingerprint, expansion["fingerprint"]]) if expansion else index.fingerprint
     if folder.is_dir():
         try:
-            return BM25Searcher.load(folder, index.ids, variant=variant, made_from=index.fingerprint)
+            return BM25Searcher.load(folder, index.ids, variant=variant, made_from=made_from)
         except DataError as error:
             logger.info("%s; it is made again", error)
+    asked = texts_by_source(questions_of(index.folder) if expansion else [])
     documents = iter(index.texts())
     with progress_bar("words", len(index), show=progress) as tick:
         while block := list(islice(documents, BLOCK)):
-            searcher.add([document.id for document in block], [document.content for document in block])
+            searcher.add([document.id for document in block], [expanded_text(document, asked) for document in block])
             tick(len(block))
     try:
-        searcher.save(folder, made_from=index.fingerprint)
+        searcher.save(folder, made_from=made_from)
     except StorageError as error:
         logger.warning("the BM25 statistics are not kept: %s", error)
     return searcher

@@ -59,12 +59,18 @@ def test_beir_with_documents_expanded_by_questions(beir, tiny_qwen3, tmp_path):
     command = ("eval", "beir", beir, "--model", tiny_qwen3, "--json")
     plain, moved = invoke(*command), invoke(*command, "--expansion", tmp_path / "q.jsonl")
     assert moved.exit_code == 0, moved.output
-    facts = json.loads(moved.stdout)["results"][0]["made_by"]["expansion"]
+    facts, moved_by = (json.loads(moved.stdout)["results"][0]["made_by"][name] for name in ("expansion", "expanded_by"))
     assert (facts["texts"], facts["documents"], facts["unknown"]) == (10, 10, 0)
     assert "expansion" not in json.loads(plain.stdout)["results"][0]["made_by"]
-    refused = invoke("eval", "beir", beir, "--bm25", "lucene", "--expansion", tmp_path / "q.jsonl")
-    assert refused.exit_code == 2
-    assert "--expansion is for a model alone" in refused.output
+    for system in (("--bm25", "lucene"), ("--pipeline", "hybrid", "--model", tiny_qwen3)):
+        told = invoke("eval", "beir", beir, *system, "--json", "--expansion", tmp_path / "q.jsonl")
+        assert told.exit_code == 0, told.output
+        made_by = json.loads(told.stdout)["results"][0]["made_by"]
+        assert (made_by["expansion"]["texts"], made_by["expanded_by"]) == (10, moved_by)
+    own = tmp_path / "own.jsonl"
+    own.write_text(_lines({"source": word, "text": f"Which {word}?"} for word in WORDS))
+    refused = invoke("eval", "beir", beir, "--bm25", "lucene", "--expansion", own)
+    assert "5 of 10 questions of the expansion are queries of words" in str(refused.exception)
 
 
 def test_beir_with_bm25_writes_and_prints(beir, tmp_path):

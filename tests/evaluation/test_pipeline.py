@@ -12,6 +12,7 @@ from reasonembed.errors import DataError
 from reasonembed.evaluation.pipeline import PipelineRetriever
 from reasonembed.evaluation.retrievers import BM25Retriever, DenseRetriever
 from reasonembed.evaluation.runner import evaluate, sampled
+from reasonembed.search.expansion import Question, identity
 from reasonembed.search.fusion import fuse
 from reasonembed.search.index import build_index, open_index
 from reasonembed.search.pipeline import Pipeline
@@ -23,6 +24,7 @@ HYBRID = {
     "views": {"dense": {"kind": "dense"}, "bm25": {"kind": "bm25", "variant": "bright"}},
     "fusion": {"weights": {"dense": 0.75, "bm25": 0.25}},
 }
+QUESTIONS = [Question(word, f"Where do the spectra of a {word} help?") for word in WORDS[3:]]
 JUDGED = HYBRID | {"rerank": {"judge": {"kind": "rubric", "depth": 3, "stages": [[3, 1]]}}, "rewrite": {"n": 2}}
 
 
@@ -57,15 +59,33 @@ def test_hybrid_is_its_halves_fused(task, embedder):
     assert found.made_by["queries"]["texts"] == 6
 
 
-def test_search_and_evaluation_give_the_same(task, embedder, tmp_path):
+def test_both_halves_of_a_hybrid_are_expanded(task, embedder):
+    dense = DenseRetriever(embedder, questions=QUESTIONS)
+    halves = evaluate(task, dense).run, evaluate(task, BM25Retriever("bright", questions=QUESTIONS)).run
+    config = parse_config(HYBRID)
+    for system in (
+        PipelineRetriever(Pipeline(config, name="test"), dense),
+        PipelineRetriever(Pipeline(config, name="test"), DenseRetriever(embedder), questions=QUESTIONS),
+    ):
+        found = evaluate(task, system)
+        for query in task.queries:
+            lists = {name: run.hits[query.id] for name, run in zip(("dense", "bm25"), halves, strict=True)}
+            assert list(found.run.hits[query.id]) == fuse(lists, weights=HYBRID["fusion"]["weights"], k=1000)
+        assert found.made_by["expanded_by"] == identity(QUESTIONS)
+        assert found.made_by["expansion"]["documents"] == 7
+
+
+@pytest.mark.parametrize(("questions", "instruction"), [((), "Find it"), (QUESTIONS, "")])
+def test_search_and_evaluation_give_the_same(task, embedder, tmp_path, questions, instruction):
     rows = [{"id": document.id, "text": document.text} for document in task.documents]
     (tmp_path / "docs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    build_index([tmp_path / "docs.jsonl"], tmp_path / "index", embedder)
-    found = evaluate(task, retriever(HYBRID, embedder), instruction="Find it")
+    build_index([tmp_path / "docs.jsonl"], tmp_path / "index", embedder, questions=questions)
+    hybrid = PipelineRetriever(Pipeline(parse_config(HYBRID)), DenseRetriever(embedder, questions=questions))
+    found = evaluate(task, hybrid, instruction=instruction)
     with Pipeline(parse_config(HYBRID)) as pipeline:
         answered = pipeline.search(
             open_index(tmp_path / "index", embedder=embedder), [query.text for query in task.queries],
-            k=10, instruction="Find it", exclude=[task.excluded.get(query.id, ()) for query in task.queries],
+            k=10, instruction=instruction, exclude=[task.excluded.get(query.id, ()) for query in task.queries],
         )  # fmt: skip
     for query, answer in zip(task.queries, answered, strict=True):
         assert [hit.document.id for hit in answer.hits] == [hit.id for hit in found.run.hits[query.id]]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from reasonembed.encode.embedder import Embedder
 from reasonembed.errors import DataError
 from reasonembed.search.bm25 import BM25Searcher
+from reasonembed.search.expansion import Question
 from reasonembed.search.index import build_index, open_index
 from reasonembed.search.views import bm25_view, dense_view
 
@@ -93,6 +94,26 @@ def test_the_words_of_an_index_are_kept_until_it_changes(index, monkeypatch):
     assert [hit.id for hit in bm25_view(changed, "bright").search(["code"], 2)[0]] == ["new"]
     (changed.folder / "bm25-bright/places.npy").unlink()
     assert [hit.id for hit in bm25_view(changed, "bright").search(["code"], 2)[0]] == ["new"]
+
+
+def test_the_words_of_questions_find_their_document(index, embedder):
+    plain = index(ROWS)
+    assert [hit.id for hit in bm25_view(plain).search(["umbrella matrix"], 1)[0]] == ["eigen"]
+    for asked, found in (
+        ("rain", "rain"),
+        ("code", "code"),
+    ):  # the statistics of one expansion are not those of another
+        questions = [Question(asked, "Do I need an umbrella, and which umbrella?")]
+        build_index([plain.folder.parent / "docs.jsonl"], plain.folder, embedder, questions=questions)
+        opened = open_index(plain.folder, embedder=embedder)
+        for _ in range(2):  # made, then read from its folder
+            assert [hit.id for hit in bm25_view(opened).search(["umbrella matrix"], 1)[0]] == [found]
+        kept = opened.folder / "bm25-lucene"
+        kept.rename(plain.folder.parent / "kept")
+        build_index([plain.folder.parent / "docs.jsonl"], plain.folder, embedder, questions=[])
+        (plain.folder.parent / "kept").rename(kept)
+        plain = open_index(plain.folder, embedder=embedder)
+        assert [hit.id for hit in bm25_view(plain).search(["umbrella matrix"], 1)[0]] == ["eigen"]
 
 
 def test_an_index_that_cannot_be_written_is_searched_all_the_same(index, monkeypatch, caplog):

@@ -43,7 +43,7 @@ docs: $(VENV)/.installed  ## write docs/cli.md from the --help of every command,
 	@$(VENV)/bin/typer reasonembed.cli utils docs --name reasonembed --title "Command line" --output docs/cli.md
 	@$(VENV)/bin/zensical build --strict
 
-mini: $(VENV)/.installed  ## rebuild reasonembed-mini in MINI=mini; DATA=folder of shared data; three hours or so
+mini: $(VENV)/.installed  ## rebuild reasonembed-mini in MINI=mini; DATA=folder of shared data; two hours or three
 	@test -d "$(DATA)" || { echo "say where: make mini DATA=../shared/data"; exit 2; }
 	@$(VENV)/bin/python scripts/make_mini.py "$(DATA)" -o "$(MINI)"
 

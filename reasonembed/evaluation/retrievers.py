@@ -131,7 +131,7 @@ class DenseRetriever:
             return documents, {}
         from reasonembed.search.expansion import expanded, match_questions
 
-        refuse_own(task, questions)
+        _refuse_own(task, questions)
         matched = match_questions(questions, [document.id for document in task.documents])
         texts = [question.text for question in matched.questions]
         vectors, facts = self.encode(texts, "query", plan.instruction, plan.query_max_length, progress)
@@ -299,14 +299,14 @@ def expanded_texts(task: RetrievalTask, questions: Sequence[Question]) -> tuple[
 
     if not questions:
         return [document.content for document in task.documents], {}
-    refuse_own(task, questions)
+    _refuse_own(task, questions)
     matched = match_questions(questions, [document.id for document in task.documents])
     asked = texts_by_source(matched.questions)
     facts = {"texts": len(matched.questions), "documents": len(asked), "unknown": matched.unknown}
     return [expanded_text(document, asked) for document in task.documents], {"expansion": facts}
 
 
-def refuse_own(task: RetrievalTask, questions: Sequence[Question]) -> None:
+def _refuse_own(task: RetrievalTask, questions: Sequence[Question]) -> None:
     """Refuse an expansion by what is scored."""
     asked = {_plain(query.text) for query in task.queries}
     if own := [question.text for question in questions if _plain(question.text) in asked]:

@@ -90,7 +90,7 @@ def texts_by_source(questions: Sequence[Question]) -> dict[str, list[str]]:
 
 
 def expanded_text(document: Document, asked: Mapping[str, Sequence[str]]) -> str:
-    r"""What BM25 indexes of a document: its content and its questions behind it (doc2query, section 3 of the paper).
+    r"""What BM25 indexes of a document: its content and its questions behind it (doc2query).
 
     Args:
         document: With its id.

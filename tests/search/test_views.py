@@ -99,15 +99,12 @@ def test_the_words_of_an_index_are_kept_until_it_changes(index, monkeypatch):
 def test_the_words_of_questions_find_their_document(index, embedder):
     plain = index(ROWS)
     assert [hit.id for hit in bm25_view(plain).search(["umbrella matrix"], 1)[0]] == ["eigen"]
-    for asked, found in (
-        ("rain", "rain"),
-        ("code", "code"),
-    ):  # the statistics of one expansion are not those of another
-        questions = [Question(asked, "Do I need an umbrella, and which umbrella?")]
+    for source in ("rain", "code"):  # the statistics of one expansion are not those of another
+        questions = [Question(source, "Do I need an umbrella, and which umbrella?")]
         build_index([plain.folder.parent / "docs.jsonl"], plain.folder, embedder, questions=questions)
         opened = open_index(plain.folder, embedder=embedder)
         for _ in range(2):  # made, then read from its folder
-            assert [hit.id for hit in bm25_view(opened).search(["umbrella matrix"], 1)[0]] == [found]
+            assert [hit.id for hit in bm25_view(opened).search(["umbrella matrix"], 1)[0]] == [source]
         kept = opened.folder / "bm25-lucene"
         kept.rename(plain.folder.parent / "kept")
         build_index([plain.folder.parent / "docs.jsonl"], plain.folder, embedder, questions=[])

@@ -123,6 +123,7 @@ def build(
     _refuse_foreign(place)
     if questions is None:
         questions = [] if full else questions_of(place)
+    questions = list(dict.fromkeys(questions))  # one that stands twice is one, as in a file of them
     job = Job(place, embedder, reopen, settings, questions, progress)
     found = find_inputs(inputs, job.out)
     with sole_writer(job.out) as folder:

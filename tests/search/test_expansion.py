@@ -160,7 +160,7 @@ def test_an_index_is_searched_by_expanded_vectors(docs, tmp_path):
 
 def test_an_index_keeps_its_questions_and_forgets_them_when_told(docs, tmp_path):
     out, scratch = tmp_path / "index", tmp_path / "scratch"
-    build_index([docs], out, Tiny(), questions=QUESTIONS)
+    build_index([docs], out, Tiny(), questions=[*QUESTIONS, QUESTIONS[0]])
     again = Tiny()
     assert not build_index([docs], out, again)["run"]["changed"]
     assert not build_index([docs], out, again, questions=QUESTIONS)["run"]["changed"]

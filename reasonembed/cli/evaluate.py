@@ -289,6 +289,7 @@ def _evaluate(
 
 def _retriever(options: _Options, open_things: contextlib.ExitStack) -> Retriever:
     from reasonembed.evaluation.retrievers import BM25Retriever
+    from reasonembed.search.expansion import read_questions
 
     if options.pipeline is None and (options.llm is not None or options.rewrites is not None):
         raise typer.BadParameter("--llm and --rewrites need a --pipeline")
@@ -297,17 +298,19 @@ def _retriever(options: _Options, open_things: contextlib.ExitStack) -> Retrieve
             raise typer.BadParameter("--bm25 and --model or --pipeline exclude each other")
         if options.bm25 not in ("lucene", "bright"):
             raise typer.BadParameter(f"--bm25 is {options.bm25!r}, choose lucene or bright")
-        return BM25Retriever("bright" if options.bm25 == "bright" else "lucene", questions=_questions(options))
+    questions = read_questions(options.expansion) if options.expansion else ()
+    if options.bm25 is not None:
+        return BM25Retriever("bright" if options.bm25 == "bright" else "lucene", questions=questions)
     if options.pipeline is None:
-        return _dense(options)
+        return _dense(options, questions)
     from reasonembed.evaluation.pipeline import PipelineRetriever, needs_embedder
 
     pipeline = open_things.enter_context(_pipeline(options.pipeline, options))
-    dense = _dense(options) if needs_embedder(pipeline) else None
-    return PipelineRetriever(pipeline, dense, questions=_questions(options))
+    dense = _dense(options, questions) if needs_embedder(pipeline) else None
+    return PipelineRetriever(pipeline, dense, questions=questions)
 
 
-def _dense(options: _Options) -> DenseRetriever:
+def _dense(options: _Options, questions: Sequence[Question]) -> DenseRetriever:
     from reasonembed.encode.embedder import Embedder
     from reasonembed.evaluation.retrievers import DenseRetriever
 
@@ -315,14 +318,7 @@ def _dense(options: _Options) -> DenseRetriever:
         model_place(options.model), engine=options.engine, device=options.device, dtype=options.dtype,
         revision=options.revision, trust_remote_code=options.trust_remote_code,
     )  # fmt: skip
-    return DenseRetriever(embedder, cache=not options.no_cache, questions=_questions(options))
-
-
-def _questions(options: _Options) -> Sequence[Question]:
-    """Those of --expansion."""
-    from reasonembed.search.expansion import read_questions
-
-    return read_questions(options.expansion) if options.expansion else ()
+    return DenseRetriever(embedder, cache=not options.no_cache, questions=questions)
 
 
 def _pipeline(source: str, options: _Options) -> Pipeline:

@@ -47,8 +47,8 @@ Expansion = Annotated[
     list[Path] | None,
     typer.Option(
         metavar="FILE",
-        help="Questions that documents answer, to move their vectors towards and to join their words for BM25: JSON lines "
-        "with source (id of the document) and text; may be given several times.",
+        help="Questions that documents answer, to move their vectors towards and to add to the words that BM25 indexes: "
+        "JSON lines with source (id of the document) and text; may be given several times.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON alone on standard output.")]

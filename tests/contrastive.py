@@ -18,6 +18,18 @@ from reasonembed.training.cache import contrastive_step
 from reasonembed.training.encoder import PackedEncoder
 from reasonembed.training.losses import open_loss
 
+RI = {"name": "ri_infonce", "start_step": 0}
+DISTILLATION = {"name": "distillation", "alpha": 0.5}
+WAYS = ("cached", "uncached", "sharded", "taught")
+
+
+class HashTeacher:
+    """Vectors that follow from the token ids alone: the step asks a teacher for nothing else."""
+
+    def vectors(self, token_ids):
+        vectors = [np.random.default_rng(ids).normal(size=6) for ids in token_ids]
+        return torch.nn.functional.normalize(torch.tensor(np.array(vectors), dtype=torch.float32))
+
 
 def encoder_of(folder, *, dropout=0.0):
     encoder = PackedEncoder(TorchEngine(open_checkpoint(folder), device="cpu", dtype="float32"))
@@ -43,7 +55,7 @@ def batch_of(*, queries, group, sizes=(1, 60), seed=0):
     return Batch(
         step=5, epoch=0, dataset="d", samples=tuple(f"d:{i + 1}" for i in range(queries)), group=group, queries=texts(queries),
         passages=texts(queries * group), reasoning=texts(queries), has_reasoning=np.arange(queries) != 2, masked=masked,
-        scores=scores, intensity=None, n_cut=0, n_tokens=0,
+        scores=scores, intensity=None, teacher=texts(queries * (1 + group)), n_cut=0, n_tokens=0,
     )  # fmt: skip
 
 
@@ -64,9 +76,11 @@ def share(batch, rank):
     """The half of a process."""
     half, group = len(batch.queries) // 2, batch.group
     queries, passages = slice(rank * half, (rank + 1) * half), slice(rank * half * group, (rank + 1) * half * group)
+    taught = batch.teacher[: len(batch.queries)], batch.teacher[len(batch.queries) :]
     return replace(
-        batch, queries=batch.queries[queries], passages=batch.passages[passages], reasoning=batch.reasoning[queries]
-    )
+        batch, queries=batch.queries[queries], passages=batch.passages[passages], reasoning=batch.reasoning[queries],
+        teacher=[*taught[0][queries], *taught[1][passages]],
+    )  # fmt: skip
 
 
 def wrapped(encoder, how):
@@ -80,16 +94,18 @@ def wrapped(encoder, how):
 def run(folder, model, how, rank):
     """Two steps, as the second meets what the first left; the second's gradients are stored."""
     encoder, batch = encoder_of(model), share(batch_of(queries=4, group=3), rank)
+    loss, teacher = (DISTILLATION, HashTeacher()) if how == "taught" else (RI, None)
     trained = wrapped(encoder, how)
     for _ in range(2):
         trained.zero_grad()
         output = contrastive_step(
             trained,
             batch,
-            open_loss({"name": "ri_infonce", "start_step": 0}),
+            open_loss(loss),
             step=5,
             budget=64,
             cached=how != "uncached",
+            teacher=teacher,
         )
     rows = [torch.zeros((), dtype=torch.int64) for _ in range(2)]
     dist.all_gather(rows, torch.tensor(len(encoder.rows([len(ids) for ids in batch.queries + batch.passages], 64))))
@@ -106,7 +122,7 @@ def main():
     store = f"file://{Path(folder).resolve()}/store"
     dist.init_process_group("gloo", init_method=store, rank=int(rank), world_size=2)
     for model in models:
-        for how in ("cached", "uncached", "sharded"):
+        for how in WAYS:
             run(Path(folder), model, how, int(rank))
     dist.barrier()
     dist.destroy_process_group()

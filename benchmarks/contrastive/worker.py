@@ -94,7 +94,7 @@ def _own(settings: dict[str, Any], texts: dict[str, Any], answer: Any) -> None:
         )
         batch = Batch(
             step=0, epoch=0, dataset="", samples=(), group=len(part["groups"][0]), queries=queries, passages=passages,
-            reasoning=None, has_reasoning=None, masked=None, scores=None, intensity=None, n_cut=0, n_tokens=0,
+            reasoning=None, has_reasoning=None, masked=None, scores=None, intensity=None, teacher=None, n_cut=0, n_tokens=0,
         )  # fmt: skip
         output = contrastive_step(
             encoder, batch, loss, step=0, budget=settings["row_tokens"], cached=cached, autocast=_autocast(dtype)

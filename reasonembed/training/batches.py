@@ -51,6 +51,7 @@ class Batch:
         masked: (Q, Q * G) True where a passage is not a negative of a query, never its own positive; None where all are.
         scores: (Q, G) annotation scores of the passages, NaN unknown; None where the loss wants none.
         intensity: (Q,) fixed reasoning intensity, NaN unknown; None where the loss wants none.
+        teacher: The share's queries, then its passages, as token ids of the teacher; None where the loss wants none.
         n_cut: Texts of the share that were cut to their limit.
         n_tokens: Tokens of the share, special tokens included.
     """
@@ -67,6 +68,7 @@ class Batch:
     masked: Flags | None
     scores: Floats | None
     intensity: Floats | None
+    teacher: list[TokenIds] | None
     n_cut: int
     n_tokens: int
 
@@ -191,14 +193,15 @@ class Batches(Sequence[Batch]):
         datasets: Of `open_datasets`.
         config: Its seed, epochs, steps and mask.
         encode: Makes token ids.
-        needs: What the loss wants: `reasoning`, `scores`, `intensity`.
+        needs: What the loss wants: `reasoning`, `scores`, `intensity`, `teacher`.
         rank: Number of this process, from 0.
         world: Number of processes; each has a contiguous share of a batch's queries.
         intensity: `dataset:line` -> fixed reasoning intensity.
+        teach: Makes token ids of the teacher.
 
     Raises:
-        DataError: The queries of a global batch cannot be shared among the processes, or the loss needs intensities and there
-            are none.
+        DataError: The queries of a global batch cannot be shared among the processes, or the loss needs intensities or a teacher
+            and there are none.
     """
 
     def __init__(
@@ -211,9 +214,12 @@ class Batches(Sequence[Batch]):
         rank: int = 0,
         world: int = 1,
         intensity: Mapping[str, float] | None = None,
+        teach: TextEncoder | None = None,
     ) -> None:
         if "intensity" in needs and intensity is None:
             raise DataError("the loss needs intensities, and none are given", fix="pass `intensity`, by sample name")
+        if "teacher" in needs and teach is None:
+            raise DataError("the loss needs a teacher, and none is given", fix="pass `teach`, its encoder of texts")
         for dataset in datasets:
             if dataset.queries % world:
                 raise DataError(
@@ -221,7 +227,7 @@ class Batches(Sequence[Batch]):
                     fix=f"`queries: {max(1, dataset.queries // world) * world}` beside its path in `data`",
                 )
         self._datasets = tuple(datasets)
-        self._encode, self._needs, self._intensity = encode, needs, intensity
+        self._encode, self._needs, self._intensity, self._teach = encode, needs, intensity, teach
         self._rank, self._world = rank, world
         self._seed, self._mask = config.seed, config.batch.mask
         self.per_epoch = sum(len(dataset.samples) // dataset.queries for dataset in datasets)
@@ -314,8 +320,11 @@ class Batches(Sequence[Batch]):
         samples = [row.sample for row in drawn[mine]]
         prompts = [dataset.instruction if sample.prompt is None else sample.prompt for sample in samples]
         cut = self._encode.n_cut
-        queries = self._encode.queries([sample.query for sample in samples], prompts)
-        passages = self._encode.passages([text for row in texts[mine] for text in row])
+        asked, flat = [sample.query for sample in samples], [text for row in texts[mine] for text in row]
+        queries, passages = self._encode.queries(asked, prompts), self._encode.passages(flat)
+        teacher = None
+        if self._teach is not None:
+            teacher = [*self._teach.queries(asked, prompts), *self._teach.passages(flat)]
         reasoning = has_reasoning = None
         if "reasoning" in self._needs:
             reasoning = self._encode.reasoning([sample.reasoning_query or sample.query for sample in samples], prompts)
@@ -323,8 +332,8 @@ class Batches(Sequence[Batch]):
         return Batch(
             step=step, epoch=epoch, dataset=dataset.name, samples=tuple(row.name for row in drawn), group=dataset.group,
             queries=queries, passages=passages, reasoning=reasoning, has_reasoning=has_reasoning, masked=masked,
-            scores=self._scores(drawn, dataset.group), intensity=self._fixed(drawn), n_cut=self._encode.n_cut - cut,
-            n_tokens=sum(map(len, (*queries, *passages, *(reasoning or ())))),
+            scores=self._scores(drawn, dataset.group), intensity=self._fixed(drawn), teacher=teacher,
+            n_cut=self._encode.n_cut - cut, n_tokens=sum(map(len, (*queries, *passages, *(reasoning or ())))),
         )  # fmt: skip
 
     def _scores(self, drawn: list[_Drawn], group: int) -> Floats | None:

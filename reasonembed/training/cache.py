@@ -22,9 +22,11 @@ from reasonembed.model.tokens import TokenIds
 from reasonembed.training.encoder import PackedEncoder
 from reasonembed.training.gather import gather_constant, gather_with_local_grad, most, world_size
 from reasonembed.training.losses import Loss, LossOutput, Reps
+from reasonembed.training.losses.infonce import similarities
 
 if TYPE_CHECKING:
     from reasonembed.training.batches import Batch
+    from reasonembed.training.teacher import Teacher
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 Backward = Callable[[torch.Tensor], Any]
@@ -38,6 +40,7 @@ def contrastive_step(
     step: int,
     budget: int | None,
     cached: bool,
+    teacher: Teacher | None = None,
     autocast: Autocast = contextlib.nullcontext,
     backward: Backward = torch.Tensor.backward,
 ) -> LossOutput:
@@ -51,6 +54,7 @@ def contrastive_step(
         budget: Most tokens in a row; None is the engine's own.
         cached: Whether to keep one row's graph at a time at the price of a second forward pass; a share that fits into one row
             needs none.
+        teacher: Embeds the batch's texts for a loss that wants its similarities.
         autocast: Gives the context of every forward pass.
         backward: Back-propagates a scalar, such as `accelerator.backward`.
 
@@ -58,11 +62,12 @@ def contrastive_step(
         The loss of the global batch without its graph; the same on every process.
     """
     reasoning = _reasoning(encoder, batch, loss, budget, autocast)
+    taught = _taught(teacher, batch, encoder)
     rows = _Rows.of(encoder, batch.queries, batch.passages, budget, autocast)
 
     def loss_of(vectors: torch.Tensor) -> LossOutput:
         with torch.autocast(vectors.device.type, enabled=False):
-            return loss(_reps(rows.of_texts(vectors), reasoning, batch, step))
+            return loss(_reps(rows.of_texts(vectors), reasoning, taught, batch, step))
 
     if cached and len(rows.rows) > 1:
         output = _cached(rows, loss_of, backward)
@@ -86,7 +91,9 @@ def _cached(rows: _Rows, loss_of: Callable[[torch.Tensor], LossOutput], backward
     return output
 
 
-def _reps(vectors: torch.Tensor, reasoning: torch.Tensor | None, batch: Batch, step: int) -> Reps:
+def _reps(
+    vectors: torch.Tensor, reasoning: torch.Tensor | None, taught: torch.Tensor | None, batch: Batch, step: int
+) -> Reps:
     """What the loss sees, from the vectors of this process's share: (n_texts, dim), queries first."""
     n_queries = len(batch.queries)
 
@@ -103,7 +110,18 @@ def _reps(vectors: torch.Tensor, reasoning: torch.Tensor | None, batch: Batch, s
         masked=given(batch.masked),
         scores=given(batch.scores),
         intensity=given(batch.intensity),
+        teacher=taught,
     )
+
+
+def _taught(teacher: Teacher | None, batch: Batch, encoder: torch.nn.Module) -> torch.Tensor | None:
+    """Cosines of all queries and passages of the global batch by the teacher: (Q, Q * G); None where there is no teacher."""
+    if teacher is None or batch.teacher is None:
+        return None
+    inner: Any = getattr(encoder, "module", encoder)
+    vectors = teacher.vectors(batch.teacher).to(inner.device)  # (share's queries + passages, teacher's dim)
+    queries, passages = (gather_constant(part) for part in vectors.tensor_split([len(batch.queries)]))
+    return similarities(queries, passages)
 
 
 def _reasoning(

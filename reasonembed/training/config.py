@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from reasonembed.io.config import RECIPES, checked, find_recipe, read_yaml
-from reasonembed.training.losses import check_loss
+from reasonembed.training.losses import open_loss
 
 TRAIN_RECIPES = RECIPES / "train"
 """The trainings that ship, opened by name."""
@@ -160,6 +160,7 @@ class TrainConfig(_Part):
         model: Directory or hub name to start from.
         data: Datasets.
         loss: `name`, and what this loss takes (docs/train.md); `matryoshka: [384, 192]` on top of any.
+        teacher: Directory or hub name of the model that the loss `distillation` learns from; None for all other losses.
         batch: The global batch.
         lengths: Longest texts.
         instruction: Of queries whose sample and dataset have none; None takes the checkpoint's own.
@@ -183,6 +184,7 @@ class TrainConfig(_Part):
     model: Text = DEFAULT_MODEL
     data: Annotated[tuple[DataConfig, ...], Field(min_length=1)]
     loss: Mapping[str, Any] = LOSS
+    teacher: Text | None = None
     batch: BatchConfig = BatchConfig()
     lengths: LengthsConfig = LengthsConfig()
     instruction: str | None = None
@@ -212,7 +214,11 @@ class TrainConfig(_Part):
 
     @model_validator(mode="after")
     def _fits(self) -> TrainConfig:
-        check_loss(self.loss)
+        wanted = "teacher" in open_loss(self.loss).needs
+        if wanted and self.teacher is None:
+            raise ValueError(f"the loss {self.loss['name']} learns from a teacher: set `teacher: MODEL`")
+        if self.teacher is not None and not wanted:
+            raise ValueError("a teacher is for `loss: {name: distillation}`: leave `teacher` out, or change the loss")
         if self.load_in_4bit and self.lora is None:
             raise ValueError("load_in_4bit trains adapters: set `lora`")
         return self
@@ -270,11 +276,15 @@ def _placed(config: TrainConfig, folder: Path) -> TrainConfig:
     """Files of the config as paths from its folder."""
     data = tuple(part.model_copy(update={"path": folder / part.path.expanduser()}) for part in config.data)
     tasks = tuple(task.model_copy(update={"path": folder / task.path.expanduser()}) for task in config.evaluate.tasks)
-    model = folder / config.model
+
+    def local(name: str) -> str:
+        return str(folder / name) if (folder / name).is_dir() else name
+
     return config.model_copy(
         update={
             "data": data,
             "evaluate": config.evaluate.model_copy(update={"tasks": tasks}),
-            "model": str(model) if model.is_dir() else config.model,
+            "model": local(config.model),
+            "teacher": None if config.teacher is None else local(config.teacher),
         }
     )

@@ -128,22 +128,22 @@ class _Run:
         if self._manifest.get("format") != FORMAT:
             problem = f"format {self._manifest.get('format')!r}, this version reads {FORMAT}"
             raise DataError(problem, path=self.folder / MANIFEST, fix="name a new folder")
-        old = {**self._manifest["settings"], **{name: self._manifest[name] for name in self.made_from}}
+        old = {**self._manifest["settings"], **{name: self._manifest.get(name) for name in self.made_from}}
         if changed := differences(old, {**self.settings, **self.made_from}):
             raise MismatchError(
                 f"{self.folder} holds a training that differs in {', '.join(changed)}. Fix: name a new folder, or set it back"
             )
 
-    def start(self, weights: str) -> None:
+    def start(self, weights: Mapping[str, str]) -> None:
         """Note what is trained, before the first step.
 
         Args:
-            weights: Digest of the starting weights.
+            weights: Digests: `weights` of the starting model, `teacher_weights` of a teacher.
 
         Raises:
             MismatchError: The training began with other weights.
         """
-        self.made_from["weights"] = weights
+        self.made_from.update(weights)
         if self._manifest:
             self._check()
             return
@@ -208,6 +208,7 @@ def _opened(run: _Run, progress: bool) -> tuple[ContrastiveTrainer, Path | None]
     from reasonembed.training.data import open_datasets
     from reasonembed.training.evaluating import open_tasks
     from reasonembed.training.losses import open_loss
+    from reasonembed.training.teacher import Teacher
     from reasonembed.training.trainer import CHECKPOINTS, ContrastiveTrainer, trainer_arguments
 
     config, folder, device = run.config, run.folder, own_device()
@@ -217,18 +218,26 @@ def _opened(run: _Run, progress: bool) -> tuple[ContrastiveTrainer, Path | None]
     tasks = open_tasks(config.evaluate, seed=config.seed)
     datasets = open_datasets(config, folder / WORK, progress=progress and first)
     trainable = open_trainable(config, device=device)
+    teacher = Teacher(config, device=device) if config.teacher is not None else None
     if first:
-        run.start(weights_fingerprint(trainable.embedder.checkpoint, openvino=False))
+        weights = {"weights": weights_fingerprint(trainable.embedder.checkpoint, openvino=False)}
+        if teacher is not None:
+            weights["teacher_weights"] = weights_fingerprint(
+                teacher.embedder.checkpoint, openvino=teacher.embedder.engine.name == "openvino"
+            )
+        run.start(weights)
         drop_unfinished(folder / CHECKPOINTS)
     fixed = _intensities(run, datasets, trainable.embedder, arguments, progress) if "intensity" in loss.needs else None
     batches = Batches(
         datasets, config=config, encode=TextEncoder(trainable.embedder, config), needs=loss.needs,
         rank=arguments.process_index, world=arguments.world_size,
-        intensity=fixed,
+        intensity=fixed, teach=None if teacher is None else teacher.encode,
     )  # fmt: skip
     step, checkpoint = last_checkpoint(folder / CHECKPOINTS)
     log = TrainingLog(folder / LOG_FILE, step=step, writes=first)
-    trainer = ContrastiveTrainer(trainable, batches, loss, arguments=arguments, log=log, tasks=tasks, out=folder)
+    trainer = ContrastiveTrainer(
+        trainable, batches, loss, arguments=arguments, log=log, tasks=tasks, out=folder, teacher=teacher
+    )
     return trainer, checkpoint
 
 

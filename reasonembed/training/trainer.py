@@ -29,6 +29,7 @@ from reasonembed.training.evaluating import DevTask, best_of, dev_scores, waited
 from reasonembed.training.log import TrainingLog
 from reasonembed.training.losses import Loss
 from reasonembed.training.losses.reps import LossOutput
+from reasonembed.training.teacher import Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ class ContrastiveTrainer(transformers.Trainer):  # type: ignore[misc]
         log: Gets a row a step and a row an evaluation.
         tasks: Dev sets.
         out: Run directory.
+        teacher: For a loss that wants one.
 
     Attributes:
         steps: Of the whole training.
@@ -112,12 +114,13 @@ class ContrastiveTrainer(transformers.Trainer):  # type: ignore[misc]
         log: TrainingLog,
         tasks: list[DevTask],
         out: Path,
+        teacher: Teacher | None = None,
     ) -> None:
         arguments.warmup_steps = math.ceil(len(batches) * trainable.config.optimiser.warmup)
         super().__init__(trainable.encoder, arguments, eval_dataset=[] if tasks else None)
         self.remove_callback(transformers.PrinterCallback)
         self.add_callback(_OwnIntervals())
-        self._trainable, self._batches, self._loss = trainable, batches, loss
+        self._trainable, self._batches, self._loss, self._teacher = trainable, batches, loss, teacher
         self._log, self.tasks, self._out = log, tasks, out
         self.steps = len(batches)
         self._tick: Advance = lambda n, note="": None
@@ -156,7 +159,7 @@ class ContrastiveTrainer(transformers.Trainer):  # type: ignore[misc]
         settings = self._trainable.config.batch
         output = contrastive_step(
             model, batch, self._loss, step=batch.step, budget=settings.row_tokens, cached=settings.cached,
-            autocast=self._trainable.autocast, backward=self.accelerator.backward,
+            teacher=self._teacher, autocast=self._trainable.autocast, backward=self.accelerator.backward,
         )  # fmt: skip
         if not torch.isfinite(output.value):
             raise _not_finite(batch, "loss", output.value, output.per_query)

@@ -40,7 +40,7 @@ def config(**more):
     return parse_train_config({"name": "t", "data": "x", "loss": {"name": "infonce"}, **more})
 
 
-def batches(embedder, datasets, *, needs=NONE, rank=0, world=1, intensity=None, **more):
+def batches(embedder, datasets, *, needs=NONE, rank=0, world=1, intensity=None, teacher=None, **more):
     made = config(**more)
     return Batches(
         datasets,
@@ -50,6 +50,7 @@ def batches(embedder, datasets, *, needs=NONE, rank=0, world=1, intensity=None, 
         rank=rank,
         world=world,
         intensity=intensity,
+        teach=None if teacher is None else TextEncoder(teacher, made),
     )
 
 
@@ -270,6 +271,31 @@ def test_scores_stand_with_their_passages(embedder):
     assert np.isnan(found["a:3"]).all()
     assert batch.reasoning is None
     assert batch.intensity is None
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_the_teacher_reads_the_same_texts_its_own_way(embedder, tiny, world):
+    teacher = Embedder(tiny("bert"), engine="torch", device="cpu", dtype="float32")
+    for rank in range(world):
+        made = batches(
+            embedder,
+            two(),
+            needs=frozenset({"teacher"}),
+            rank=rank,
+            world=world,
+            teacher=teacher,
+            lengths={"query": 100, "passage": 5, "reasoning": 100},
+        )
+        for step in range(len(made)):
+            batch = made[step]
+            queries, passages = batch.teacher[: len(batch.queries)], batch.teacher[len(batch.queries) :]
+            said = [text(embedder, ids).removeprefix("Instruct: Own\nQuery: ") for ids in batch.queries]
+            assert [text(teacher, ids) for ids in queries] == said  # this one takes no instruction
+            assert len(passages) == len(batch.passages)
+            assert {len(ids) for ids in passages} == {5}
+            for ours, theirs in zip(batch.passages, passages, strict=True):
+                assert text(embedder, ours).startswith(text(teacher, theirs))
+    assert batches(embedder, two())[0].teacher is None
 
 
 def test_a_query_without_reasoning_takes_its_own_text(embedder):

@@ -10,12 +10,10 @@ import contrastive
 import numpy as np
 import pytest
 import torch
-from contrastive import batch_of, closest, encoder_of, gradients
+from contrastive import DISTILLATION, RI, WAYS, HashTeacher, batch_of, closest, encoder_of, gradients
 
 from reasonembed.training.cache import contrastive_step
 from reasonembed.training.losses import open_loss
-
-RI = {"name": "ri_infonce", "start_step": 0}
 
 
 def step(encoder, batch, loss=RI, *, cached=True, budget=64, seed=0, **options):
@@ -116,6 +114,27 @@ def test_the_loss_sees_float32_without_gradient_in_reasoning_under_autocast(tiny
     assert torch.cosine_similarity(a, b, dim=0) > 0.98
 
 
+@pytest.mark.parametrize("cached", [True, False])
+def test_the_teacher_s_cosines_reach_the_loss(tiny, cached):
+    encoder, batch = encoder_of(tiny("bert")), batch_of(queries=4, group=3)
+    found, output, _ = step(encoder, batch, DISTILLATION, cached=cached, teacher=HashTeacher())
+    encoder.zero_grad()
+    vectors = HashTeacher().vectors(batch.teacher)
+    masked = torch.from_numpy(batch.masked)
+    student, teacher = (
+        (queries @ passages.T / 0.02).masked_fill(masked, -1e4).log_softmax(1)
+        for queries, passages in (
+            (encoder(batch.queries), encoder(batch.passages)),
+            (vectors[:4], vectors[4:]),
+        )
+    )
+    value = torch.nn.functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    value = value - 0.5 * student[torch.arange(4), torch.arange(4) * 3].mean()
+    value.backward()
+    assert output.value.item() == pytest.approx(value.item(), rel=1e-5)
+    assert closest(found, gradients(encoder)) <= 1e-5
+
+
 def test_reasoning_queries_are_not_run_where_the_loss_has_no_use_for_them(tiny):
     encoder, batch, texts = encoder_of(tiny("bert")), batch_of(queries=4, group=3), []
     encoder.register_forward_pre_hook(lambda module, args: texts.extend(args[0]))
@@ -203,9 +222,12 @@ def two(tiny, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["bert", "qwen3"])
-@pytest.mark.parametrize("how", ["cached", "uncached", "sharded"])
+@pytest.mark.parametrize("how", WAYS)
 def test_two_processes_are_one(two, tiny, kind, how):
-    expected, output, _ = step(encoder_of(tiny(kind)), batch_of(queries=4, group=3), cached=False)
+    loss, teacher = (DISTILLATION, HashTeacher()) if how == "taught" else (RI, None)
+    expected, output, _ = step(
+        encoder_of(tiny(kind)), batch_of(queries=4, group=3), loss, cached=False, teacher=teacher
+    )
     with np.load(two / f"{tiny(kind).name}-{how}.npz", allow_pickle=False) as stored:
         found = {name: torch.from_numpy(stored[name]) for name in stored.files}
     rows, value = found.pop("rows").tolist(), found.pop("value").item()

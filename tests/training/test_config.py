@@ -56,6 +56,10 @@ def test_files_are_taken_from_the_recipes_folder_or_the_current_one(tmp_path, mo
     assert config.evaluate.tasks[0].path == tmp_path / "dev"
     assert config.model == str(tmp_path / "mine")
     assert config.optimiser.steps == 3
+    taught = {"loss": {"name": "distillation"}, "teacher": "mine"}
+    (tmp_path / "b.yaml").write_text("name: b\ndata: samples\nloss: {name: distillation}\nteacher: mine\n")
+    assert load_train_config(tmp_path / "b.yaml").teacher == str(tmp_path / "mine")
+    assert parse_train_config({"name": "b", "data": "samples", **taught}).teacher == "mine"
     assert load_train_config("cpu-small").data[0].path == Path("data/samples")
     assert load_train_config(tmp_path / "a.yaml", changes={"data": ["here"]}).data[0].path == Path("here")
 
@@ -79,6 +83,8 @@ def test_changes_reach_sections_that_were_not_there():
         ({"load_in_4bit": True}, "set `lora`"),
         ({"loss": {"name": "nonsense"}}, "nonsense"),
         ({"loss": {"name": "infonce", "kappa": 5}}, "kappa"),
+        ({"loss": {"name": "distillation"}}, "the loss distillation learns from a teacher: set `teacher: MODEL`"),
+        ({"teacher": "large"}, "a teacher is for `loss: {name: distillation}`"),
         ({"name": "../up"}, "name is '../up'"),
         ({"data": []}, "data is []"),
         ({"data": [{"path": "a", "group": 0}]}, "data.0.group is 0"),

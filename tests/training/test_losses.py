@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp, rel_entr, softmax
 
 from reasonembed.errors import DataError
-from reasonembed.training.losses import Reps, check_loss, loss_names, open_loss
+from reasonembed.training.losses import Reps, loss_names, open_loss
 
 NAN = float("nan")
 
@@ -24,7 +24,7 @@ def unit(rng, n, dim):
 
 
 def drawn(seed=0, n=5, group=3, dim=8, dtype=torch.float64, **given_fields):
-    """A batch of random vectors; `masked`, `scores`, `intensity`, `has_reasoning` where asked for with True."""
+    """A batch of random vectors; `masked`, `scores`, `intensity`, `has_reasoning`, `teacher` where asked for with True."""
     rng = np.random.default_rng(seed)
     vectors = [torch.tensor(unit(rng, count, dim), dtype=dtype) for count in (n, n * group, n)]
     masked = rng.random((n, n * group)) < 0.3
@@ -38,6 +38,7 @@ def drawn(seed=0, n=5, group=3, dim=8, dtype=torch.float64, **given_fields):
         "scores": torch.tensor(scores, dtype=dtype),
         "intensity": torch.tensor(intensity, dtype=dtype),
         "has_reasoning": torch.tensor(rng.random(n) < 0.7),
+        "teacher": torch.tensor(unit(rng, n, 4) @ unit(rng, n * group, 4).T, dtype=dtype),
     }
     queries, passages, reasoning = vectors
     chosen = {key: extra[key] if value is True else value for key, value in given_fields.items()}
@@ -310,6 +311,37 @@ def test_listwise_without_any_known_score():
     assert torch.autograd.grad(output.value, reps.passages)[0].isfinite().all()
 
 
+@pytest.mark.parametrize("masked", [None, True])
+@pytest.mark.parametrize(
+    "settings_", [{}, {"alpha": 0.0}, {"alpha": 0.3, "teacher_temperature": 0.5, "temperature": 0.1}]
+)
+def test_distillation_equals_scipy(settings_, masked):
+    reps = drawn(11, teacher=True, masked=masked)
+    output = open_loss({"name": "distillation", **settings_})(reps)
+    temperature = settings_.get("temperature", 0.02)
+    plain = plain_infonce(reps.queries, reps.passages, 3, temperature, reps.masked)
+    own = reps.queries.detach().numpy() @ reps.passages.detach().numpy().T
+    divergences = []
+    for row in range(5):
+        kept = slice(None) if reps.masked is None else ~reps.masked[row].numpy()
+        teacher = softmax(reps.teacher[row].numpy()[kept] / settings_.get("teacher_temperature", 0.02))
+        divergences.append(rel_entr(teacher, softmax(own[row][kept] / temperature)).sum())
+    expected = np.mean(divergences) + settings_.get("alpha", 1.0) * plain.mean()
+    assert output.value.item() == pytest.approx(expected)
+    assert output.logged["divergence"] == pytest.approx(np.mean(divergences))
+    assert output.logged["loss"] == pytest.approx(plain.mean())
+    gradients = torch.autograd.grad(output.value, (reps.queries, reps.passages))
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_a_student_that_agrees_with_its_teacher_has_nothing_to_learn_from_it():
+    reps = drawn(12, masked=True)
+    same = replace(reps, teacher=(reps.queries @ reps.passages.T).detach())
+    output = open_loss({"name": "distillation", "alpha": 0.0})(same)
+    assert output.value.item() == pytest.approx(0, abs=1e-12)
+    assert torch.autograd.grad(output.value, reps.queries)[0].abs().max() < 1e-10
+
+
 def test_fixed_intensity_equals_numpy():
     """Also before step 100; a query of unknown intensity counts with 1."""
     reps = drawn(8, intensity=True, step=0, reasoning=None)
@@ -325,7 +357,7 @@ def test_fixed_intensity_equals_numpy():
 
 @pytest.mark.parametrize("name", loss_names())
 def test_matryoshka_is_the_mean_over_dimensions(name):
-    reps = drawn(9, scores=True, intensity=True, masked=True)
+    reps = drawn(9, scores=True, intensity=True, masked=True, teacher=True)
     output = open_loss({"name": name, "matryoshka": [8, 5, 2]})(reps)
     loss, values, losses = open_loss({"name": name}), [], []
     for dim in (8, 5, 2):
@@ -348,7 +380,8 @@ def test_matryoshka_is_the_mean_over_dimensions(name):
 def test_gradients_of_all_losses_are_those_of_their_values():
     """Finite differences; RI-InfoNCE's weights depend on the queries but carry no gradient, so its own test has the formula."""
     for name in set(loss_names()) - {"ri_infonce"}:
-        reps = drawn(10, n=3, group=2, dim=4, scores=torch.rand(3, 2), intensity=torch.rand(3), reasoning=None)
+        given_fields = {"scores": torch.rand(3, 2), "intensity": torch.rand(3), "teacher": True, "masked": True}
+        reps = drawn(10, n=3, group=2, dim=4, reasoning=None, **given_fields)
         loss = open_loss({"name": name, "temperature": 0.5, "matryoshka": [4, 3]})
 
         def value(queries, passages, loss=loss, reps=reps):
@@ -361,10 +394,11 @@ def test_gradients_of_all_losses_are_those_of_their_values():
 
 
 def test_names_and_needs():
-    assert loss_names() == ["fixed_intensity", "infonce", "listwise", "ri_infonce"]
+    assert loss_names() == ["distillation", "fixed_intensity", "infonce", "listwise", "ri_infonce"]
     needs = {name: set(open_loss({"name": name}).needs) for name in loss_names()}
     assert needs == {
-        "fixed_intensity": {"intensity"}, "infonce": set(), "listwise": {"scores"}, "ri_infonce": {"reasoning"},
+        "distillation": {"teacher"}, "fixed_intensity": {"intensity"}, "infonce": set(), "listwise": {"scores"},
+        "ri_infonce": {"reasoning"},
     }  # fmt: skip
 
 
@@ -378,7 +412,7 @@ def test_the_paper_s_settings():
 @pytest.mark.parametrize(
     ("given_settings", "message"),
     [
-        ({}, "loss.name is None: use one of fixed_intensity, infonce"),
+        ({}, "loss.name is None: use one of distillation, fixed_intensity, infonce"),
         ({"name": "reps"}, "loss.name is 'reps': use one of"),
         ({"name": ["infonce"]}, "loss.name is .*use one of"),
         ({"name": "infonce", "kappa": 5}, "loss.kappa is not a setting of infonce: use temperature, matryoshka"),
@@ -393,7 +427,7 @@ def test_the_paper_s_settings():
 )
 def test_wrong_settings_are_refused(given_settings, message):
     with pytest.raises(DataError, match=message):
-        check_loss(given_settings)
+        open_loss(given_settings)
 
 
 def test_numbers_as_yaml_writes_them():
@@ -406,5 +440,7 @@ def test_batches_that_lack_what_a_loss_needs():
         open_loss({"name": "fixed_intensity"})(drawn())
     with pytest.raises(DataError, match="without annotation scores"):
         open_loss({"name": "listwise"})(drawn())
+    with pytest.raises(DataError, match="without a teacher"):
+        open_loss({"name": "distillation"})(drawn())
     with pytest.raises(DataError, match="has 16, the vectors have 8 dimensions"):
         open_loss({"name": "infonce", "matryoshka": [16, 4]})(drawn())

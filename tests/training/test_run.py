@@ -204,6 +204,28 @@ def test_fixed_intensities_are_measured_once_with_the_starting_weights(tiny, dat
     assert "<svg" in (tmp_path / "run" / "report.html").read_text()
 
 
+def test_a_student_comes_nearer_to_its_teacher(tiny, data, tmp_path):
+    from tiny import build
+
+    teacher = build(tmp_path / "teacher", "qwen3", seed=3)
+    told = {
+        "loss": {"name": "distillation", "temperature": 0.1, "teacher_temperature": 0.1, "alpha": 0},
+        "dropout": 0.0,
+    }
+    config = quick(tiny("bert"), data, teacher=str(teacher), optimiser={"learning_rate": 3e-3, "epochs": 12}, **told)
+    run = tmp_path / "run"
+    train(config, run, progress=False)
+    divergence = [row["divergence"] for row in read_log(run / "log.jsonl")]
+    assert np.mean(divergence[-4:]) < 0.6 * np.mean(divergence[:4])
+    assert "teacher_weights" in read_json(run / "manifest.json")
+    manifest = read_json(run / "manifest.json")
+    manifest.pop("result")
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    build(teacher, "qwen3", seed=4)
+    with pytest.raises(MismatchError, match="differs in teacher_weights"):
+        train(config, run, progress=False)
+
+
 def test_a_recipe_can_be_a_file(tiny, data, tmp_path):
     import yaml
 

@@ -18,7 +18,7 @@ from reasonembed.errors import DataError
 from reasonembed.training.losses.matryoshka import Matryoshka
 from reasonembed.training.losses.reps import LossOutput, Reps
 
-__all__ = ["Loss", "LossOutput", "Reps", "check_loss", "loss_names", "open_loss"]
+__all__ = ["Loss", "LossOutput", "Reps", "loss_names", "open_loss"]
 
 MATRYOSHKA = "matryoshka"
 """The setting that every loss takes."""
@@ -29,12 +29,13 @@ class Loss(Protocol):
 
     Attributes:
         needs: Which vectors or figures it wants beside queries and passages, of `reasoning` (a forward pass of
-            `reasoning_query` without gradient), `scores` (of the annotation), `intensity` (fixed before training).
+            `reasoning_query` without gradient), `scores` (of the annotation), `intensity` (fixed before training), `teacher`
+            (similarities by another model).
     """
 
     @property
     def needs(self) -> frozenset[str]:
-        """Of `reasoning`, `scores`, `intensity`."""
+        """Of `reasoning`, `scores`, `intensity`, `teacher`."""
         ...
 
     def __call__(self, reps: Reps) -> LossOutput:
@@ -45,18 +46,6 @@ class Loss(Protocol):
 def loss_names() -> list[str]:
     """Names of all losses: the files here that define `LOSS`."""
     return sorted(info.name for info in pkgutil.iter_modules(__path__) if hasattr(_file(info.name), "LOSS"))
-
-
-def check_loss(settings: Mapping[str, Any]) -> None:
-    """Check the settings of a loss; imports no torch.
-
-    Args:
-        settings: `name`, settings of this loss, and `matryoshka`.
-
-    Raises:
-        DataError: An unknown name or setting, or a wrong value (also a ValueError).
-    """
-    open_loss(settings)
 
 
 def open_loss(settings: Mapping[str, Any]) -> Loss:

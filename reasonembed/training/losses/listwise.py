@@ -58,9 +58,22 @@ class Listwise:
         assert reps.scores is not None
         own = reps.passages.unflatten(0, (-1, reps.group))[known]  # (Q * G, dim) -> (n, G, dim)
         cosines = (reps.queries[known, None] * own).sum(2)  # (n, 1, dim) * (n, G, dim) -> (n, G)
-        student = (cosines / self.temperature).log_softmax(1)
-        teacher = (reps.scores[known] / self.teacher_temperature).log_softmax(1)
-        return (teacher.exp() * (teacher - student)).sum(1)
+        return divergences(cosines / self.temperature, reps.scores[known] / self.teacher_temperature)
+
+
+def divergences(student: Tensor, teacher: Tensor) -> Tensor:
+    """KL(teacher || student) of the softmax of each row.
+
+    Args:
+        student: (Q, P) logits.
+        teacher: (Q, P) logits; -inf at the same places in both leaves a passage out.
+
+    Returns:
+        (Q,) at least 0, with gradient to both.
+    """
+    student, teacher = student.log_softmax(1), teacher.log_softmax(1)
+    parts = teacher.exp() * (teacher - student)  # (Q, P)
+    return parts.masked_fill(teacher == float("-inf"), 0).sum(1)  # 0 * (inf - inf) is no number
 
 
 LOSS = Listwise

@@ -34,6 +34,7 @@ class Reps:
         masked: (Q, Q * G) bool, True where a passage is not a negative of a query; never its own positive. None masks none.
         scores: (Q, G) annotation scores of the own passages, NaN unknown.
         intensity: (Q,) reasoning intensities computed before training, NaN unknown.
+        teacher: (Q, Q * G) cosines by a teacher's vectors, without gradient; None where there is no teacher.
     """
 
     queries: Tensor
@@ -45,6 +46,7 @@ class Reps:
     masked: Tensor | None = None
     scores: Tensor | None = None
     intensity: Tensor | None = None
+    teacher: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,8 @@ from reasonembed.training.losses.reps import LossOutput, NotNegative, Positive, 
 class Distillation:
     """KL(teacher || student) over the passages of the global batch + alpha * InfoNCE, the mean over the queries.
 
-    Ours, not the paper's (paper.md 2.2: no KD). A masked passage counts in neither part.
+    Ours, not the paper's (paper.md 2.2: no KD); soft targets by Hinton et al. (arXiv:1503.02531), without their factor of the squared
+    temperature. A masked passage counts in neither part.
 
     Attributes:
         temperature: Divides the cosines of the model that is trained.
